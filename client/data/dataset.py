@@ -1,0 +1,125 @@
+"""Slices of a site's cached cases as batches: patient first, then case, then slice, by an explicit generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.data.cache import CachedCase, LabelKind
+from common.sequences import Sequence
+
+LABEL_CODES = {LabelKind.NONE: 0, LabelKind.WHOLE: 1, LabelKind.FULL: 2}
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Slices of B cases, with whatever each case lacks marked as absent.
+
+    Attributes:
+        images: per sequence (B, 1, H, W) float32 in [-1, 1]; -1 everywhere where absent.
+        present: per sequence (B,) bool: the image is real and was there.
+        brain: (B, 1, H, W) bool.
+        labels: (B, H, W) uint8: 0, 1 NCR, 2 ED, 4 ET, or 1 for a whole tumour.
+        label_kind: (B,) int64: 0 no labels, 1 whole tumour only, 2 full.
+        bbb: (B,) int64: 1 disrupted, 0 intact, -1 unknown.
+        case_index: (B,) int64, index into the store's cases.
+        slice_index: (B,) int64, slice number within the case.
+    """
+
+    images: dict[Sequence, Tensor]
+    present: dict[Sequence, Tensor]
+    brain: Tensor
+    labels: Tensor
+    label_kind: Tensor
+    bbb: Tensor
+    case_index: Tensor
+    slice_index: Tensor
+
+    @property
+    def whole_tumour(self) -> Tensor:
+        """Whole-tumour mask (B, 1, H, W) bool; empty where the case has no labels (see `label_kind`)."""
+        return (self.labels > 0)[:, None]
+
+
+class CaseStore:
+    """A fixed list of cached cases from which batches are drawn.
+
+    Slices with less than `minimum_brain` of the largest slice's brain area are left out. Patients are drawn with
+    equal probability, then one of their cases, then one of its slices; slices that carry tumour are drawn with
+    probability `tumour_share` where a case has any.
+    """
+
+    def __init__(
+        self,
+        cases: Iterable[CachedCase],
+        sequences: tuple[Sequence, ...],
+        minimum_brain: float = 0.15,
+        tumour_share: float = 0.5,
+    ) -> None:
+        self.cases = tuple(cases)
+        self.sequences = sequences
+        self.tumour_share = tumour_share
+        self.usable: list[np.ndarray] = []
+        self.with_tumour: list[np.ndarray] = []
+        for case in self.cases:
+            area = case.brain().sum(axis=(1, 2))
+            usable = np.flatnonzero(area >= max(1.0, minimum_brain * area.max()))
+            tumour = case.labels().any(axis=(1, 2))
+            self.usable.append(usable)
+            self.with_tumour.append(usable[tumour[usable]])
+
+    def patients(self, wanted: Callable[[CachedCase], bool] = lambda case: True) -> dict[str, list[int]]:
+        """Return patient key → indices of the cases that `wanted` accepts, patients sorted."""
+        found: dict[str, list[int]] = {}
+        for index, case in enumerate(self.cases):
+            if wanted(case) and len(self.usable[index]):
+                found.setdefault(case.patient, []).append(index)
+        return dict(sorted(found.items()))
+
+    def draw(self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool] = lambda case: True) -> SliceBatch:
+        """Draw `count` slices from cases that `wanted` accepts. Raises ValueError where there is none."""
+        patients = list(self.patients(wanted).values())
+        if not patients:
+            raise ValueError("no case of this site fits")
+        picks: list[tuple[int, int]] = []
+        for _ in range(count):
+            indices = patients[_below(len(patients), generator)]
+            index = indices[_below(len(indices), generator)]
+            prefer = torch.rand((), generator=generator).item() < self.tumour_share
+            pool = self.with_tumour[index] if prefer and len(self.with_tumour[index]) else self.usable[index]
+            picks.append((index, int(pool[_below(len(pool), generator)])))
+        return self.take(picks)
+
+    def take(self, picks: list[tuple[int, int]]) -> SliceBatch:
+        """Return the slices `(case index, slice index)` as one batch."""
+        cases = [self.cases[index] for index, _ in picks]
+        height, width = cases[0].brain().shape[1:]
+        images: dict[Sequence, Tensor] = {}
+        present: dict[Sequence, Tensor] = {}
+        for sequence in self.sequences:
+            stack = np.full((len(picks), 1, height, width), -1, dtype=np.float32)
+            has = np.array([sequence in case.sequences for case in cases])
+            for row in np.flatnonzero(has):
+                stack[row, 0] = cases[row].slices(sequence)[picks[row][1]]
+            images[sequence] = torch.from_numpy(stack)
+            present[sequence] = torch.from_numpy(has)
+        rows = list(zip(cases, (number for _, number in picks), strict=True))
+        status = [-1 if case.bbb_disrupted is None else int(case.bbb_disrupted) for case in cases]
+        return SliceBatch(
+            images=images,
+            present=present,
+            brain=torch.from_numpy(np.stack([case.brain()[k] for case, k in rows])[:, None] > 0),
+            labels=torch.from_numpy(np.stack([case.labels()[k] for case, k in rows])),
+            label_kind=torch.tensor([LABEL_CODES[case.label_kind] for case in cases]),
+            bbb=torch.tensor(status),
+            case_index=torch.tensor([index for index, _ in picks]),
+            slice_index=torch.tensor([number for _, number in picks]),
+        )
+
+
+def _below(limit: int, generator: torch.Generator) -> int:
+    return int(torch.randint(limit, (), generator=generator).item())

@@ -1,0 +1,1 @@
+"""Single-volume image operations."""

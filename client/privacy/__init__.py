@@ -1,0 +1,1 @@
+"""What may leave the site, and the one door through which it leaves."""

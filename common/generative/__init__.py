@@ -1,0 +1,1 @@
+"""Generative processes: noise schedules, diffusion, samplers, adversarial losses."""

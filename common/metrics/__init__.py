@@ -1,0 +1,1 @@
+"""Metrics with written policies for empty masks, ties and single-class cohorts."""

@@ -1,0 +1,36 @@
+"""Parameter groups: which tensors of a model every site shares, which a domain owns, and which never leave a site.
+
+A head that belongs to a domain lives in a `ModuleDict` called `heads`, keyed by `Domain.key`: its tensors are
+`….heads.<site>:<sequence>[:lesion].…`. A tensor is local where the model names its prefix in `LOCAL_PREFIXES`.
+All the rest is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+SHARED = "shared"
+LOCAL = "local"
+DOMAIN_PREFIX = "domain/"
+
+StateDict = dict[str, torch.Tensor]
+
+
+def group_of(name: str, local_prefixes: tuple[str, ...] = ()) -> str:
+    """Return the group of the tensor called `name`: `shared`, `local` or `domain/<key>`."""
+    if name.startswith(local_prefixes):
+        return LOCAL
+    parts = name.split(".")
+    if "heads" in parts[:-1]:
+        return DOMAIN_PREFIX + parts[parts.index("heads") + 1]
+    return SHARED
+
+
+def by_group(names: Iterable[str], local_prefixes: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the tensor names of each group, groups and names sorted."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(group_of(name, local_prefixes), []).append(name)
+    return {group: tuple(groups[group]) for group in sorted(groups)}

@@ -1,0 +1,282 @@
+"""`study.toml`: what is trained, how, by whom, and what may be reported; parsed strictly, once, into frozen models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common import __version__
+from common.errors import StudyError
+from common.sequences import SITE_NAME, STRUCTURAL, Sequence
+
+MAX_STUDY_BYTES = 256 * 1024
+
+Positive = Annotated[int, Field(ge=1, le=10_000_000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e4)]
+
+
+class Frozen(BaseModel):
+    """Base of all settings: immutable, unknown keys refused, no silent conversion of text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Stage(StrEnum):
+    """A model family's rounds, in the order in which they run."""
+
+    GENERATOR = "generator"
+    SYNTHESISER = "synthesiser"
+    SEGMENTER = "segmenter"
+    IDENTIFIER = "identifier"
+
+
+class Grid(Frozen):
+    """The voxel grid on which every site's slices are cached: RAS+ axes, in-plane size (I, J), as many slices as the brain has."""
+
+    spacing_mm: tuple[float, float, float] = (2.4, 2.4, 4.0)
+    shape: tuple[Positive, Positive] = (64, 80)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not all(0.2 <= step <= 10 for step in self.spacing_mm):
+            raise ValueError("spacing_mm must lie in 0.2 … 10 mm on each axis")
+        if any(size % 16 or not 32 <= size <= 512 for size in self.shape):
+            raise ValueError("shape must be multiples of 16 between 32 and 512")
+        if any(size * step < 150 for size, step in zip(self.shape, self.spacing_mm, strict=False)):
+            raise ValueError("shape x spacing_mm must cover at least 150 mm, or brains are cut off")
+        return self
+
+
+class Data(Frozen):
+    """How each site's patients are used."""
+
+    holdout_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    pairs: Literal["use", "ignore"] = "use"
+    minimum_patients: Positive = 1
+
+
+class Federation(Frozen):
+    """Who must take part in a round; `quorum` counts sites that contributed, `required` names those it cannot do without."""
+
+    quorum: Positive = 1
+    required: tuple[str, ...] = ()
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86400)] = 3600.0
+    weight_cap_patients: Positive = 1000
+
+
+class StageSettings(Frozen):
+    """What all stages have in common; one round is `local_steps` optimiser steps at each site."""
+
+    rounds: Positive = 4
+    local_steps: Positive = 50
+    batch_size: Annotated[int, Field(ge=1, le=512)] = 8
+    learning_rate: Rate = 1e-3
+    weight_decay: Weight = 1e-4
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
+class GeneratorStage(StageSettings):
+    """UMMGAT (npj Precis Onc 9:384): loss weights of the unpaired game and of the paired term."""
+
+    discriminator_learning_rate: Rate = 2e-3
+    adversarial_weight: Weight = 1.0
+    r1_weight: Weight = 1.0
+    style_weight: Weight = 1.0
+    lesion_style_weight: Weight = 1.0
+    cycle_weight: Weight = 1.0
+    identity_weight: Weight = 1.0
+    paired_weight: Weight = 10.0
+    paired_lesion_weight: Weight = 5.0
+
+
+class SynthesiserStage(StageSettings):
+    """CBSI diffusion (Nat Commun 17:2162): T noise steps, DDIM sampling steps, lambda_seg."""
+
+    diffusion_steps: Annotated[int, Field(ge=10, le=4000)] = 1000
+    sampling_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    segmentation_weight: Weight = 0.1
+    lesion_weight: Weight = 5.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.sampling_steps > self.diffusion_steps:
+            raise ValueError("sampling_steps cannot exceed diffusion_steps")
+        return self
+
+
+class SegmenterStage(StageSettings):
+    """WT/TC/ET segmentation of the structural sequences; `fill_probability` replaces real inputs by generated ones."""
+
+    fill_probability: Annotated[float, Field(ge=0, le=1)] = 0.3
+
+
+class IdentifierStage(StageSettings):
+    """BBB identification by contrastive maximum learning: slice threshold lambda_c, volume threshold lambda_r."""
+
+    slice_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    volume_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Stages(Frozen):
+    """The stages that the study runs; each needs the ones before it."""
+
+    generator: GeneratorStage | None = None
+    synthesiser: SynthesiserStage | None = None
+    segmenter: SegmenterStage | None = None
+    identifier: IdentifierStage | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.generator is None:
+            raise ValueError("a study needs [stages.generator]: the later stages fill missing sequences with it")
+        if self.identifier is not None and (self.synthesiser is None or self.segmenter is None):
+            raise ValueError("[stages.identifier] needs [stages.synthesiser] and [stages.segmenter] before it")
+        return self
+
+    def of(self, stage: Stage) -> StageSettings | None:
+        """Return the settings of `stage`, or None where the study leaves it out."""
+        settings: StageSettings | None = getattr(self, stage.value)
+        return settings
+
+    @property
+    def present(self) -> tuple[Stage, ...]:
+        """The stages that run, in order."""
+        return tuple(stage for stage in Stage if self.of(stage) is not None)
+
+
+class Reporting(Frozen):
+    """What may leave a site besides tensors: a metric needs at least `minimum_count` patients behind it."""
+
+    minimum_count: Positive = 5
+
+
+class Study(Frozen):
+    """One study, as every party sees it. `sites` are the consortium's members, `reference_site` the centre that all are harmonized to."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    size: Literal["tiny", "paper"] = "tiny"
+    sites: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
+    reference_site: str
+    sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] = STRUCTURAL
+    grid: Grid = Grid()
+    data: Data = Data()
+    federation: Federation = Federation()
+    stages: Stages
+    reporting: Reporting = Reporting()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for site in self.sites:
+            if not SITE_NAME.fullmatch(site):
+                raise ValueError(f"sites: {site!r} must be lower-case letters, digits and hyphens")
+        if len(set(self.sites)) != len(self.sites):
+            raise ValueError("sites: a site is named twice")
+        if len(set(self.sequences)) != len(self.sequences):
+            raise ValueError("sequences: a sequence is named twice")
+        if self.reference_site not in self.sites:
+            raise ValueError(f"reference_site: {self.reference_site!r} is not among sites")
+        if self.federation.quorum > len(self.sites):
+            raise ValueError(f"federation.quorum: {self.federation.quorum} of {len(self.sites)} sites can never be reached")
+        unknown = sorted(set(self.federation.required) - set(self.sites))
+        if unknown:
+            raise ValueError(f"federation.required: {', '.join(unknown)} not among sites, so no round could ever count")
+        needed = {Sequence.T1, Sequence.FLAIR, Sequence.T1GD}
+        if self.stages.synthesiser is not None and not needed <= set(self.sequences):
+            raise ValueError("stages.synthesiser: needs T1, FLAIR and T1Gd among sequences")
+        if self.stages.segmenter is not None and set(STRUCTURAL) - set(self.sequences):
+            raise ValueError("stages.segmenter: needs T1, T1Gd, T2 and FLAIR among sequences")
+        return self
+
+    def canonical_json(self) -> str:
+        """Return the study as JSON with sorted keys and all defaults written out: what is hashed and sent."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical study and the code version: what a site approves."""
+        return hashlib.sha256(f"{self.canonical_json()}\n{code_version()}".encode()).hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """Return the package version and a SHA-256 prefix over all sources that run at a site or at the coordinator."""
+    root = Path(__file__).resolve().parent.parent
+    sources = sorted(path for package in ("common", "client", "server") for path in (root / package).rglob("*.py"))
+    total = hashlib.sha256()
+    for path in sources:
+        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{__version__}+{total.hexdigest()[:12]}"
+
+
+def parse_study(text: str, origin: str = "study") -> Study:
+    """Parse the text of a `study.toml`.
+
+    Raises:
+        StudyError: with every problem found, each with the line to change.
+    """
+    if len(text.encode()) > MAX_STUDY_BYTES:
+        raise StudyError(f"{origin}: larger than {MAX_STUDY_BYTES // 1024} KiB; a study is a page of settings")
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{origin}: not valid TOML: {error}") from None
+    try:
+        return Study.model_validate(tree)
+    except ValidationError as error:
+        problems = [_describe(origin, text, problem) for problem in error.errors()]
+        raise StudyError("\n".join(problems)) from None
+
+
+def load_study(path: Path) -> Study:
+    """Read and parse the study at `path`. Raises StudyError where it is missing or wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({type(error).__name__}); give the path of a study.toml") from None
+    return parse_study(text, origin=str(path))
+
+
+def _describe(origin: str, text: str, problem: Any) -> str:
+    """Turn one pydantic problem into `file:line: key: what to change`."""
+    location = [str(part) for part in problem["loc"]]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        message = "missing; add it"
+    named = re.match(r"([a-z_]+(?:\.[a-z_]+)*): ", message)
+    if named:
+        location, message = [*location, *named.group(1).split(".")], message[named.end() :]
+    line = line_of(text, location)
+    return f"{origin}{f':{line}' if line else ''}: {'.'.join(location) or 'study'}: {message}"
+
+
+def line_of(text: str, location: list[str]) -> int | None:
+    """Return the 1-based line of the key or table at `location` in TOML text, or of its nearest enclosing table."""
+    best: int | None = None
+    depth = 0
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
+        key = re.match(r"\s*([A-Za-z0-9_.\"-]+)\s*=", line)
+        if header:
+            table = [part.strip(' "') for part in header.group(1).split(".")]
+            path = table
+        elif key:
+            path = [*table, *(part.strip(' "') for part in key.group(1).split("."))]
+        else:
+            continue
+        if len(path) > depth and path == location[: len(path)]:
+            best, depth = number, len(path)
+    return best

@@ -1,0 +1,1 @@
+"""The coordinator: rounds, aggregation, gate, journal, registry. It cannot open a scan."""

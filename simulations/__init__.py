@@ -1,0 +1,1 @@
+"""A consortium on one machine: phantom hospitals, in-process federation, comparison, report."""

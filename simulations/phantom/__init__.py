@@ -1,0 +1,1 @@
+"""Phantom hospitals: synthetic anatomy, gliomas and scanners. Synthetic data, never a clinical claim."""
