@@ -1,0 +1,105 @@
+"""The training loop that all stages share; what differs between model families lives in one step file each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from client.data.dataset import CaseStore
+from common.errors import DataError
+
+Listener = Callable[[int, dict[str, float]], None]
+"""Called after each step with its number (from 1) and its losses."""
+
+
+class TrainingStep(Protocol):
+    """One model family's step at one site: draws a batch, computes its losses, moves its optimisers.
+
+    Attributes:
+        model: what is federated; its state dict holds the stage's tensors.
+        optimisers: by name; their state stays at the site.
+    """
+
+    model: nn.Module
+    optimisers: Mapping[str, torch.optim.Optimizer]
+
+    def draw(self, generator: torch.Generator) -> Any:
+        """Draw one batch with all the randomness that a step needs, so that calling the step is deterministic."""
+        ...
+
+    def __call__(self, batch: Any) -> dict[str, float]:
+        """Move the model by one step and return its losses. Raises NonFiniteLossError before any optimiser moves."""
+        ...
+
+    def evaluate(self, store: CaseStore) -> dict[str, float]:
+        """Return losses on a few fixed slices of held-out cases; empty where none fit."""
+        ...
+
+    def patients(self) -> dict[str, int]:
+        """Return, per parameter group, the number of this site's patients that touch it."""
+        ...
+
+
+class NothingToTrainError(DataError):
+    """The site has no case from which the stage could learn; it sits the stage out."""
+
+    code = "nothing-to-train"
+
+
+class NonFiniteLossError(DataError):
+    """A loss or a gradient was NaN or infinite; the optimiser did not move."""
+
+    code = "non-finite-loss"
+
+
+def fit(step: TrainingStep, batches: Iterable[Any], on_step: Listener) -> None:
+    """Train on each batch in turn; monitors and checkpoints listen, they are not branches in the loop."""
+    for number, batch in enumerate(batches, start=1):
+        losses = step(batch)
+        on_step(number, losses)
+
+
+def draw_batches(step: TrainingStep, count: int, generator: torch.Generator) -> Iterator[Any]:
+    """Yield `count` batches of `step`, each drawn when it is needed."""
+    for _ in range(count):
+        yield step.draw(generator)
+
+
+def descend(
+    loss: Tensor, parts: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, clip_norm: float | None = 1.0
+) -> dict[str, float]:
+    """Move `optimiser` down the gradient of `loss`, unless the loss or the gradient is not finite.
+
+    Args:
+        loss: scalar; where it depends on no parameter (nothing in the batch could be learnt from) nothing moves.
+        parts: scalars to report beside it.
+        clip_norm: largest norm of the whole gradient; None leaves it alone.
+    Returns:
+        `loss` and the parts as numbers.
+    Raises:
+        NonFiniteLossError: before the optimiser moves.
+    """
+    values = {"loss": float(loss.detach()), **{name: float(part.detach()) for name, part in parts.items()}}
+    _refuse_non_finite(values)
+    if not loss.requires_grad:
+        return values
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
+    _refuse_non_finite({"gradient": float(norm)})
+    optimiser.step()
+    return values
+
+
+def _refuse_non_finite(values: Mapping[str, float]) -> None:
+    broken = sorted(name for name, value in values.items() if not math.isfinite(value))
+    if broken:
+        raise NonFiniteLossError(
+            f"{', '.join(broken)} became NaN or infinite; lower the stage's learning_rate, "
+            "or run `gliofed-client check` on the scans"
+        )
