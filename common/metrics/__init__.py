@@ -1,1 +1,1 @@
-"""Metrics with written policies for empty masks, ties and single-class cohorts."""
+"""Measures of images, masks, scores and proportions; each states what it says of an empty or one-sided input."""

@@ -1,0 +1,48 @@
+# Every target sets up what it needs: python3.11 or newer and make are enough. The first run installs (minutes),
+# later ones start at once. Use another interpreter with `make PYTHON=/path/to/python3.12 …`.
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	if $$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/.installed-dev
+
+# Idle OpenMP threads that spin take the cores away from the ones that work; Flower is to phone nobody.
+export OMP_WAIT_POLICY := PASSIVE
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv and install GlioFed with all it needs
+
+demo: $(STAMP)  ## train three phantom hospitals and write demo/report.html
+	$(VENV)/bin/gliofed-sim run simulations/scenarios/three-hospitals.toml --out demo --resume
+
+test: $(STAMP)  ## run the tests with coverage, the slow ones left out
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+test-slow: $(STAMP)  ## run the proofs that take minutes
+	OMP_NUM_THREADS=1 $(RUN) pytest -m slow
+
+lint: $(STAMP)  ## check style, format and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: $(STAMP)  ## rewrite the sources in the house's format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+clean:  ## remove what the targets made, .venv aside
+	rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "GlioFed needs Python 3.11 or newer with its venv module; install it (Debian: apt-get install python3.11-venv) or name one: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $@
