@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import torch
 
+from common.sequences import Domain
+
 SHARED = "shared"
 LOCAL = "local"
 DOMAIN_PREFIX = "domain/"
@@ -34,3 +36,8 @@ def by_group(names: Iterable[str], local_prefixes: tuple[str, ...] = ()) -> dict
     for name in sorted(names):
         groups.setdefault(group_of(name, local_prefixes), []).append(name)
     return {group: tuple(groups[group]) for group in sorted(groups)}
+
+
+def permitted_groups(site: str, domains: Iterable[Domain]) -> frozenset[str]:
+    """Return the groups that `site` may train and send: the shared one and its own domains', lesion twins included."""
+    return frozenset({SHARED} | {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site})

@@ -1,0 +1,230 @@
+"""The wire contract: what coordinator and site say to each other, as Flower records and back.
+
+Tensors travel as raw little-endian bytes in C order (`RAW`), so that every size is checked before a byte is read and
+nothing is unpickled. Structured facts travel as one JSON text each, parsed strictly; numbers travel as metrics.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from common.errors import FederationError
+from common.parameters import StateDict
+from common.plan import Plan, SiteInventory
+from common.sequences import Sequence
+from common.study import Frozen, Stage, Study
+
+RAW = "gliofed.raw"
+GLOBAL = "global"
+UPDATE = "update"
+EARLIER = "earlier/"
+TASK = "task"
+ANSWER = "answer"
+METRICS = "metrics"
+
+OK = "ok"
+NOTHING_TO_TRAIN = "nothing-to-train"
+NEEDS_EARLIER_MODELS = "needs-earlier-models"
+
+MAX_TEXT_BYTES = 4 * 1024 * 1024
+MAX_METRICS = 256
+
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+METRIC_NAME = re.compile(r"(training|held_out)\.[a-z][a-z0-9_]{0,47}")
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.uint8,
+        torch.bool,
+    )
+}
+
+Text = TypeVar("Text", bound=BaseModel)
+
+
+class WireError(FederationError):
+    """A message does not hold what the contract says; `code` names how."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Question(Frozen):
+    """The inventory query: which study is meant, by its full text and its digest at the coordinator."""
+
+    study: Study
+    study_digest: Digest
+
+
+class Task(Frozen):
+    """One round's work at one site; `earlier` names the released models of earlier stages by SHA-256."""
+
+    run: RunId
+    stage: Stage
+    round: Annotated[int, Field(ge=1, le=10_000_000)]
+    study: Study
+    study_digest: Digest
+    plan: Plan
+    earlier: dict[Stage, Digest] = Field(default_factory=dict)
+
+
+class Greys(Frozen):
+    """Medians of one sequence's grey constants over a site's training patients, and how many those are."""
+
+    patients: Count
+    constants: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")], float]
+
+
+class Answer(Frozen):
+    """What a site answers besides tensors and metrics.
+
+    Attributes:
+        site: the site's own name.
+        code: `ok`, or why there is no update; never text with a path or an identifier.
+        inventory, greys: the answer to a query.
+        patients: per parameter group of the update, the patients that touched it.
+        withheld: metrics and groups that the site's policy kept back.
+    """
+
+    site: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    code: Code = OK
+    inventory: SiteInventory | None = None
+    greys: dict[Sequence, Greys] = Field(default_factory=dict)
+    patients: dict[Annotated[str, StringConstraints(max_length=128)], Count] = Field(default_factory=dict)
+    withheld: Annotated[tuple[Annotated[str, StringConstraints(max_length=128)], ...], Field(max_length=4096)] = ()
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a tensor must be: dtype by name, and shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the raw tensor."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+def declare(tensors: StateDict) -> dict[str, Declared]:
+    """Return dtype and shape of every tensor."""
+    return {
+        name: Declared(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+        for name, tensor in tensors.items()
+    }
+
+
+def pack_tensors(tensors: StateDict) -> ArrayRecord:
+    """Return the tensors as raw arrays, names sorted."""
+    arrays = {}
+    for name, expected in declare(tensors).items():
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+        arrays[name] = Array(dtype=expected.dtype, shape=expected.shape, stype=RAW, data=data)
+    return ArrayRecord({name: arrays[name] for name in sorted(arrays)})
+
+
+def unpack_tensors(record: ArrayRecord, declared: Mapping[str, Declared]) -> StateDict:
+    """Return the tensors of `record`, which must hold exactly the declared ones.
+
+    Raises:
+        WireError: `missing-tensor`, `unknown-tensor`, `wrong-dtype`, `wrong-shape` or `wrong-size`.
+    """
+    check_names(record.keys(), declared)
+    tensors: StateDict = {}
+    for name in sorted(declared):
+        array, expected = record[name], declared[name]
+        if array.dtype != expected.dtype or array.stype != RAW:
+            raise WireError(
+                "wrong-dtype", f"{name} came as {array.stype} {array.dtype}, expected {RAW} {expected.dtype}"
+            )
+        if tuple(array.shape) != expected.shape:
+            raise WireError("wrong-shape", f"{name} came with shape {tuple(array.shape)}, expected {expected.shape}")
+        if len(array.data) != expected.size_bytes:
+            raise WireError("wrong-size", f"{name} came with {len(array.data)} bytes, expected {expected.size_bytes}")
+        dtype = DTYPES[expected.dtype]
+        flat = torch.frombuffer(bytearray(array.data), dtype=dtype) if array.data else torch.empty(0, dtype=dtype)
+        tensors[name] = flat.reshape(expected.shape)
+    return tensors
+
+
+def check_names(names: object, declared: Mapping[str, Declared]) -> None:
+    """Refuse names beyond or short of the declared ones. Raises WireError."""
+    found = set(names)  # type: ignore[call-overload]
+    missing, unknown = sorted(set(declared) - found), sorted(found - set(declared))
+    if unknown:
+        raise WireError("unknown-tensor", f"{len(unknown)} tensors were not declared, the first is {unknown[0]!r:.120}")
+    if missing:
+        raise WireError(
+            "missing-tensor", f"{len(missing)} declared tensors are missing, the first is {missing[0]!r:.120}"
+        )
+
+
+def pack_text(text: BaseModel) -> ConfigRecord:
+    """Return a parsed record as one JSON text."""
+    return ConfigRecord({"json": text.model_dump_json()})
+
+
+def read_text(content: RecordDict, key: str, kind: type[Text]) -> Text:
+    """Parse the JSON text under `key` strictly. Raises WireError `malformed`."""
+    record = content.get(key)
+    text = record.get("json") if isinstance(record, ConfigRecord) else None
+    if not isinstance(text, str) or len(text) > MAX_TEXT_BYTES:
+        raise WireError("malformed", f"the message holds no {key!r} text of at most {MAX_TEXT_BYTES} bytes")
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise WireError("malformed", f"{key!r} is not as the contract says ({error.error_count()} problems)") from None
+
+
+def arrays_of(content: RecordDict, key: str) -> ArrayRecord:
+    """Return the arrays under `key`. Raises WireError `malformed` where there are none."""
+    record = content.get(key)
+    if not isinstance(record, ArrayRecord):
+        raise WireError("malformed", f"the message holds no arrays {key!r}")
+    return record
+
+
+def read_metrics(content: RecordDict) -> dict[str, float]:
+    """Return the metrics of an answer, names and values checked. Raises WireError `malformed`."""
+    record = content.get(METRICS, MetricRecord())
+    if not isinstance(record, MetricRecord) or len(record) > MAX_METRICS:
+        raise WireError("malformed", "the metrics are not a metric record of reasonable length")
+    for name, value in record.items():
+        if not METRIC_NAME.fullmatch(name) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise WireError("malformed", f"metric {name!r:.80} is not a finite number under a known kind of name")
+    return {name: float(record[name]) for name in sorted(record)}  # type: ignore[arg-type]
+
+
+def size_bytes(content: RecordDict) -> int:
+    """Return the payload bytes of a message: raw tensors, texts, and 8 a metric."""
+    total = 0
+    for record in content.values():
+        if isinstance(record, ArrayRecord):
+            total += sum(len(array.data) for array in record.values())
+        elif isinstance(record, MetricRecord):
+            total += 8 * len(record)
+        else:
+            total += sum(len(value.encode()) for value in record.values() if isinstance(value, str))
+    return total

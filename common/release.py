@@ -1,0 +1,231 @@
+"""A release: the frozen global models of a study with their lineage, every byte of it covered by a digest.
+
+A folder holds `release.json` and one `<stage>.safetensors` a stage. `release.json` is canonical JSON, names the SHA-256
+of each stage's file, and closes with the digest of all that it says; so one flipped byte anywhere is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from common.errors import ReleaseError
+from common.plan import Plan
+from common.sequences import Domain, Sequence
+from common.study import Frozen, Stage, Study
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+MANIFEST = "release.json"
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Lineage(Frozen):
+    """Where a stage's weights come from.
+
+    Attributes:
+        run: the run's identifier.
+        rounds: rounds played.
+        sites: site → the most patients it trained on in a round.
+        groups: parameter group → the sites that trained it in some round; a group that is not named kept its initial
+            weights and must not be used.
+    """
+
+    run: str
+    rounds: Annotated[int, Field(ge=1)]
+    sites: dict[str, int]
+    groups: dict[str, tuple[str, ...]]
+
+
+class StageFile(Frozen):
+    """One stage's weights: file name, its SHA-256, and its lineage."""
+
+    file: Annotated[str, StringConstraints(pattern=r"^[a-z]+\.safetensors$")]
+    sha256: Digest
+    lineage: Lineage
+
+
+class GreyConstants(Frozen):
+    """The median grey constants of one sequence and the site whose medians they are; they undo a normalisation."""
+
+    site: str
+    constants: dict[str, float]
+
+
+class IdentifierFacts(Frozen):
+    """Thresholds of the BBB decision; `calibration` stays null unless one was fitted."""
+
+    slice_threshold: float
+    volume_threshold: float
+    calibration: dict[str, float] | None = None
+
+
+class Manifest(Frozen):
+    """All that `release.json` says, its own digest aside."""
+
+    schema_version: Literal[1] = 1
+    study: Study
+    study_digest: Digest
+    plan: Plan
+    code_version: str
+    stages: dict[Stage, StageFile]
+    greys: dict[Sequence, GreyConstants]
+    identifier: IdentifierFacts | None
+    research_use_only: Literal[True] = True
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest's canonical JSON."""
+        return hashlib.sha256(_canonical(self.model_dump(mode="json")).encode()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """Return the one byte sequence that `release.json` may hold."""
+        tree = {**self.model_dump(mode="json"), "digest": self.digest}
+        return (json.dumps(tree, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Release:
+    """A verified release.
+
+    Attributes:
+        path: its folder.
+        manifest: what `release.json` says.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        """The release's digest, 64 hex digits."""
+        return self.manifest.digest
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits of the digest: what every synthetic file carries."""
+        return self.digest[:12]
+
+    @property
+    def study(self) -> Study:
+        """The study that was trained."""
+        return self.manifest.study
+
+    @property
+    def greys(self) -> dict[Sequence, GreyConstants]:
+        """Median grey constants per sequence, of the reference site where it holds the sequence."""
+        return self.manifest.greys
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The generator's domains, lesion twins included."""
+        return self.manifest.plan.domains(self.study)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that the release holds, in order."""
+        return tuple(stage for stage in Stage if stage in self.manifest.stages)
+
+    def tensors(self, stage: Stage) -> dict[str, Tensor]:
+        """Return the weights of `stage`. Raises ReleaseError where the release has none, or the file was changed."""
+        from safetensors.torch import load
+
+        entry = self.manifest.stages.get(stage)
+        if entry is None:
+            raise ReleaseError(f"{self.path}: holds no {stage} stage; train a study with [stages.{stage}]")
+        return load(_read_verified(self.path / entry.file, entry.sha256))
+
+    def model(self, stage: Stage) -> nn.Module:
+        """Return the network of `stage` with the released weights, in evaluation mode, no gradients.
+
+        Raises:
+            ReleaseError: where the stage is missing or its weights do not fit this version's networks.
+        """
+        from common.nets.stage_models import build_model
+        from common.seeding import torch_generator
+
+        tensors = self.tensors(stage)
+        model = build_model(stage, self.study, self.domains, torch_generator(self.study.seed, "initial", stage.value))
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError:
+            raise ReleaseError(
+                f"{self.path}: the {stage} weights do not fit the networks of this version; "
+                f"use GlioFed {self.manifest.code_version.split('+')[0]}"
+            ) from None
+        return model.eval().requires_grad_(False)
+
+
+def load_release(path: Path) -> Release:
+    """Open a release and verify every digest in it.
+
+    Args:
+        path: the folder that holds `release.json`, or the run's folder above it.
+    Raises:
+        ReleaseError: where something is missing or any byte was changed.
+    """
+    if not (path / MANIFEST).is_file() and (path / "release" / MANIFEST).is_file():
+        path = path / "release"
+    manifest = _read_manifest(path / MANIFEST)
+    for entry in manifest.stages.values():
+        _verify(path / entry.file, entry.sha256)
+    return Release(path, manifest)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ValueError
+        data = path.read_bytes()
+        tree: dict[str, Any] = json.loads(data)
+        claimed = tree.pop("digest")
+        manifest = Manifest.model_validate(tree)
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read ({error.strerror}); give the folder of a release") from None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError):
+        raise ReleaseError(f"{path}: damaged, or not of this version; fetch the release again") from None
+    if claimed != manifest.digest or manifest.to_bytes() != data:
+        raise ReleaseError(f"{path}: does not match its own digest; it was changed, fetch the release again")
+    return manifest
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(path: Path, expected: str) -> None:
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read ({error.strerror}); fetch the release again") from None
+    if found != expected:
+        raise _changed(path, found, expected)
+
+
+def _read_verified(path: Path, expected: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read ({error.strerror}); fetch the release again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise _changed(path, found, expected)
+    return data
+
+
+def _changed(path: Path, found: str, expected: str) -> ReleaseError:
+    return ReleaseError(f"{path}: SHA-256 is {found[:12]}…, the release says {expected[:12]}…; fetch the release again")
+
+
+def _canonical(tree: Any) -> str:
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
