@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client.inference.device import device_of
 from common.errors import DataError
 from common.sequences import Domain, Sequence
 
@@ -140,10 +141,3 @@ def translate_volume(
         drawn = generator.translate(image, torch.full((len(rows),), index, device=device))
         out[rows] = np.where(inside[rows], drawn[:, 0].float().clamp(-1, 1).cpu().numpy(), np.float32(-1))
     return out
-
-
-def device_of(model: object) -> torch.device:
-    """Return the device of a module's first parameter, the CPU for a model without any."""
-    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    first = next(parameters, None)
-    return torch.device("cpu") if first is None else first.device

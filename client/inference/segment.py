@@ -1,0 +1,52 @@
+"""Tumour segmentation of a stack of structural slices, and the label map that its three channels spell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.inference.device import autocast, device_of
+
+WHOLE, CORE, ENHANCING = 0, 1, 2
+"""Channels of the segmenter: whole tumour, tumour core, enhancing tumour."""
+
+THRESHOLD = 0.5
+
+
+@torch.inference_mode()
+def segment_volume(
+    model: Callable[[Tensor], Tensor], stack: NDArray[np.float32], batch: int = 32
+) -> NDArray[np.float32]:
+    """Return the probabilities of whole tumour, core and enhancing tumour, (3, K, H, W).
+
+    Args:
+        model: (B, 4, H, W) in the order of STRUCTURAL to logits (B, 3, H, W).
+        stack: T1, T1Gd, T2, FLAIR, (4, K, H, W) in [-1, 1], real or filled.
+        batch: slices at a time.
+    Returns:
+        Zero on slices without brain and wherever all four sequences show background.
+    """
+    device = device_of(model)
+    inside: NDArray[np.bool_] = np.any(stack > -1, axis=0)
+    out = np.zeros((3, *stack.shape[1:]), dtype=np.float32)
+    occupied = np.flatnonzero(inside.any(axis=(1, 2)))
+    for start in range(0, len(occupied), batch):
+        rows = occupied[start : start + batch]
+        images = torch.from_numpy(np.ascontiguousarray(stack[:, rows].transpose(1, 0, 2, 3))).to(device)
+        with autocast(device):
+            logits = model(images)
+        out[:, rows] = torch.sigmoid(logits.float()).cpu().numpy().transpose(1, 0, 2, 3)
+    return np.where(inside, out, np.float32(0))
+
+
+def labels_of(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) -> NDArray[np.uint8]:
+    """Return labels 0 / 1 NCR / 2 ED / 4 ET from probabilities (3, ...); ET counts within TC, TC within WT (BraTS)."""
+    whole, core, enhancing = (channel >= threshold for channel in probabilities)
+    labels = np.where(whole, 2, 0).astype(np.uint8)
+    labels[whole & core] = 1
+    labels[whole & core & enhancing] = 4
+    return labels
