@@ -1,0 +1,177 @@
+"""`site.toml`: where a hospital's scans lie, how they are named, who its patients are, and what it allows."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from common.errors import StudyError
+from common.sequences import SITE_NAME, Sequence
+from common.study import Frozen, line_of
+
+LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
+ROLES = (*(sequence.value for sequence in Sequence), "brain", "labels")
+ANY_STUDY = "*"
+
+
+class LayoutConfig(Frozen):
+    """How the site names its files; the default recognises the published layouts.
+
+    Attributes:
+        name: one of the known layouts, or `auto`.
+        patterns: for any other layout: sequence (or `brain`, `labels`) to path pattern below the site's folder, e.g.
+            `T1 = "{case}/pre_*.nii.gz"`; `{case}` is required, `{patient}`, `*` and `**` are allowed.
+        label_kind: what `labels` marks: `whole` tumour as 1, or `full` NCR 1, ED 2, ET `et_label`.
+        et_label: the value of enhancing tumour in full labels, 4 (BraTS 2021) or 3 (BraTS 2023).
+        ignore: patterns of files to leave out, e.g. `**/*_localizer.nii.gz`.
+    """
+
+    name: LayoutName = "auto"
+    patterns: dict[str, str] = Field(default_factory=dict)
+    label_kind: Literal["whole", "full"] | None = None
+    et_label: Literal[3, 4] | None = None
+    ignore: tuple[str, ...] = ()
+
+    @field_validator("patterns")
+    @classmethod
+    def _check_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for role, pattern in patterns.items():
+            if role not in ROLES:
+                raise ValueError(f"{role!r} is no sequence; use one of {', '.join(ROLES)}")
+            if "{case}" not in pattern or set(re.findall(r"{(.*?)}", pattern)) - {"case", "patient"}:
+                raise ValueError(f"{role} = {pattern!r} needs {{case}}; only {{patient}} may stand beside it")
+        if patterns and not set(patterns) - {"brain", "labels"}:
+            raise ValueError("names no sequence")
+        return patterns
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.patterns and self.name != "auto":
+            raise ValueError("name: leave it out where patterns are given")
+        if "labels" in self.patterns and self.label_kind is None:
+            raise ValueError('label_kind: say what patterns.labels marks, "whole" or "full"')
+        return self
+
+
+class PatientKey(Frozen):
+    """What joins the sessions and duplicates of one patient; splits, weights and privacy go by it.
+
+    `auto` takes `patient_id` of participants.tsv where there is one, else the layout's; `layout` never looks at the
+    table; `participants` requires a `patient_id` for every case; `pattern` takes the first group of `pattern` in the
+    case's name.
+    """
+
+    source: Literal["auto", "layout", "participants", "pattern"] = "auto"
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.source == "pattern") != (self.pattern is not None):
+            raise ValueError('pattern: give it with source = "pattern", and only then')
+        if self.pattern is not None:
+            try:
+                groups = re.compile(self.pattern).groups
+            except re.error as error:
+                raise ValueError(f"pattern: not a regular expression ({error})") from None
+            if groups < 1:
+                raise ValueError("pattern: put parentheses around the part that names the patient")
+        return self
+
+
+class Policy(Frozen):
+    """What the site allows, whatever a study asks.
+
+    Attributes:
+        minimum_patients: a sequence held by fewer training patients is not offered to a study.
+        sequences: the sequences that may be used; absent means all.
+        approved_studies: digests of the studies that may run; `*` allows any and is meant for simulations.
+    """
+
+    minimum_patients: Annotated[int, Field(ge=1, le=10_000_000)] = 5
+    sequences: tuple[Sequence, ...] | None = None
+    approved_studies: tuple[str, ...] = ()
+
+    @field_validator("approved_studies")
+    @classmethod
+    def _check_studies(cls, studies: tuple[str, ...]) -> tuple[str, ...]:
+        for study in studies:
+            if study != ANY_STUDY and not re.fullmatch(r"[0-9a-f]{64}", study):
+                raise ValueError(f"{study!r} is no study digest (64 hexadecimal digits)")
+        return studies
+
+    def allows(self, sequence: Sequence) -> bool:
+        """Say whether `sequence` may be used at all."""
+        return self.sequences is None or sequence in self.sequences
+
+    def approves(self, digest: str) -> bool:
+        """Say whether the study of this digest may run."""
+        return ANY_STUDY in self.approved_studies or digest in self.approved_studies
+
+
+class SiteConfig(Frozen):
+    """One hospital. `folder` holds its scans and is never written to; `workdir` takes the cache and the local state."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    folder: Path
+    workdir: Path
+    layout: LayoutConfig = LayoutConfig()
+    patient: PatientKey = PatientKey()
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not SITE_NAME.fullmatch(self.name):
+            raise ValueError(f"name: {self.name!r} must be lower-case letters, digits and hyphens")
+        if self.workdir.resolve().is_relative_to(self.folder.resolve()):
+            raise ValueError("workdir: lies inside folder, which is never written to; choose a place beside it")
+        return self
+
+
+def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
+    """Parse the text of a `site.toml`; relative paths in it start at `base`.
+
+    Raises:
+        StudyError: with every problem found, each with the line to change.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{origin}: not valid TOML: {error}") from None
+    for key in ("folder", "workdir"):
+        if isinstance(tree.get(key), str):
+            tree[key] = str(base / Path(tree[key]).expanduser())
+    try:
+        # By way of JSON, for which pydantic's strict mode takes arrays as tuples and text as paths, but no "5" as 5.
+        return SiteConfig.model_validate_json(json.dumps(tree, default=str), strict=True)
+    except ValidationError as error:
+        raise StudyError("\n".join(_describe(origin, text, problem) for problem in error.errors())) from None
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read and parse the `site.toml` at `path`. Raises StudyError where it is missing or wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({type(error).__name__}); give the path of a site.toml") from None
+    return parse_site(text, base=path.resolve().parent, origin=str(path))
+
+
+def _describe(origin: str, text: str, problem: Any) -> str:
+    """Turn one pydantic problem into `file:line: key: what to change`."""
+    location = [str(part) for part in problem["loc"]]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        message = "missing; add it"
+    named = re.match(r"([a-z_]+): ", message)
+    if named:
+        location, message = [*location, named.group(1)], message[named.end() :]
+    line = line_of(text, location)
+    return f"{origin}{f':{line}' if line else ''}: {'.'.join(location) or 'site'}: {message}"

@@ -1,0 +1,31 @@
+"""Which patients train and which are held out: by patient, never by case or slice, and the same on every run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from common.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patient keys, sorted; no key is in both."""
+
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def split_patients(patients: Iterable[str], holdout_fraction: float, seed: int) -> Split:
+    """Split distinct patient keys by a hash keyed with `seed`.
+
+    `fraction x patients`, rounded half up, are held out: none where the fraction is 0 or there is a single patient,
+    otherwise at least one, and at least one stays in training. The order of `patients` and repeats do not matter.
+    """
+    keys = sorted(set(patients))
+    count = 0
+    if holdout_fraction > 0 and len(keys) > 1:
+        count = min(max(1, math.floor(holdout_fraction * len(keys) + 0.5)), len(keys) - 1)
+    ranked = sorted(keys, key=lambda key: (derive_seed(seed, "split", key), key))
+    return Split(training=tuple(sorted(ranked[count:])), held_out=tuple(sorted(ranked[:count])))
