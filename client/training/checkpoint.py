@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import ReleaseError
+from common.files import write_whole
 
 SEPARATOR = "/"
 FACTS = "optimisers"
@@ -26,7 +25,7 @@ def save_optimisers(path: Path, optimisers: Mapping[str, torch.optim.Optimizer])
     Args:
         optimisers: by name; parameters are known by their position in the optimiser.
     Raises:
-        ReleaseError: where the file cannot be written; nothing stays behind.
+        GliofedError: where the file cannot be written; nothing stays behind.
     """
     tensors: dict[str, Tensor] = {}
     facts: dict[str, Any] = {}
@@ -40,7 +39,7 @@ def save_optimisers(path: Path, optimisers: Mapping[str, torch.optim.Optimizer])
                     tensors[full] = value.detach().cpu().contiguous()
                 else:
                     facts[name]["numbers"][full] = value
-    _write_aside(path, save(tensors, {FACTS: json.dumps(facts, sort_keys=True)}))
+    write_whole(path, save(tensors, {FACTS: json.dumps(facts, sort_keys=True)}))
 
 
 def load_optimisers(path: Path, optimisers: Mapping[str, torch.optim.Optimizer]) -> None:
@@ -79,18 +78,3 @@ def _restore(
                     f"{name}, parameter {position}, {key}: shape {tuple(value.shape)} does not fit the model"
                 )
     optimiser.load_state_dict({"state": state, "param_groups": facts["groups"]})
-
-
-def _write_aside(path: Path, blob: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise ReleaseError(f"{path.parent}: cannot write a checkpoint ({error.strerror}); free space") from None

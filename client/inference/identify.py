@@ -1,0 +1,158 @@
+"""BBB status of a case: how well each drawn T1Gd agrees with it, over the slices inside its predicted tumour (CBSI).
+
+Per volume, the consistency of a hypothesis is the share of its slices whose probability reaches lambda_c; a softmax of
+the two shares is compared with lambda_r (Nat Commun 17:2162). What the paper leaves open is decided here: no predicted
+tumour is indeterminate; equal shares are decided by the mean probabilities where these differ by at least `TIE_MARGIN`,
+and are indeterminate otherwise. The identifier looks at a window of half the slice's sides around the predicted tumour,
+not at the whole slice, so that few patients suffice to learn where to look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.inference.synthesise import consistency
+
+Slices = NDArray[np.float32]
+
+TUMOUR_PROBABILITY = 0.5
+SMALLEST_SHARE = 0.0015
+"""Least share of a slice's pixels that predicted tumour must cover: 8 pixels of 64 x 80."""
+TIE_MARGIN = 0.02
+
+NO_TUMOUR = "no tumour found"
+TIE = "tie"
+
+
+@dataclass(frozen=True)
+class BbbResult:
+    """The BBB status of one case, and what it rests on.
+
+    Attributes:
+        status: `indeterminate` comes with a `reason`.
+        reason: why there is no status; None where there is one.
+        consistency_enhancing, consistency_non_enhancing: share of slices that reach lambda_c, None without slices.
+        relative_enhancing: softmax of the two shares, that of the enhancing hypothesis.
+        mean_enhancing, mean_non_enhancing: mean probability over the slices.
+        decided_by: which of the two decided; None where indeterminate.
+        slices: number of slices used.
+    """
+
+    status: Literal["disrupted", "intact", "indeterminate"]
+    reason: str | None
+    consistency_enhancing: float | None
+    consistency_non_enhancing: float | None
+    relative_enhancing: float | None
+    mean_enhancing: float | None
+    mean_non_enhancing: float | None
+    decided_by: Literal["shares", "means"] | None
+    slices: int
+
+    @property
+    def score(self) -> float:
+        """Graded score for ROC curves, in [-1, 1]: difference of the mean probabilities, 0 without a tumour."""
+        if self.mean_enhancing is None or self.mean_non_enhancing is None:
+            return 0.0
+        return self.mean_enhancing - self.mean_non_enhancing
+
+
+def identify_volume(
+    probabilities_enhancing: Slices,
+    probabilities_non_enhancing: Slices,
+    slice_threshold: float = 0.5,
+    volume_threshold: float = 0.5,
+) -> BbbResult:
+    """Apply the volume rule.
+
+    Args:
+        probabilities_enhancing, probabilities_non_enhancing: consistency of each hypothesis, (n,) in [0, 1], for the
+            same n slices inside the tumour.
+        slice_threshold: lambda_c.
+        volume_threshold: lambda_r.
+    """
+    count = len(probabilities_enhancing)
+    if count == 0:
+        return BbbResult("indeterminate", NO_TUMOUR, None, None, None, None, None, None, 0)
+    share_plus = float(np.mean(probabilities_enhancing >= slice_threshold))
+    share_minus = float(np.mean(probabilities_non_enhancing >= slice_threshold))
+    mean_plus, mean_minus = float(np.mean(probabilities_enhancing)), float(np.mean(probabilities_non_enhancing))
+    relative = 1 / (1 + math.exp(share_minus - share_plus))
+    decided_by: Literal["shares", "means"] | None = "shares"
+    disrupted = relative >= volume_threshold
+    if share_plus == share_minus:
+        decided_by = "means" if abs(mean_plus - mean_minus) >= TIE_MARGIN else None
+        disrupted = mean_plus > mean_minus
+    status: Literal["disrupted", "intact"] = "disrupted" if disrupted else "intact"
+    return BbbResult(
+        status="indeterminate" if decided_by is None else status,
+        reason=TIE if decided_by is None else None,
+        consistency_enhancing=share_plus,
+        consistency_non_enhancing=share_minus,
+        relative_enhancing=relative,
+        mean_enhancing=mean_plus,
+        mean_non_enhancing=mean_minus,
+        decided_by=decided_by,
+        slices=count,
+    )
+
+
+def identify_case(
+    identifier: Callable[[Tensor], Tensor],
+    images: Slices,
+    tumour_probability: Slices,
+    slice_threshold: float = 0.5,
+    volume_threshold: float = 0.5,
+) -> BbbResult:
+    """Find the tumour's slices, score both hypotheses on them, and apply the volume rule.
+
+    Args:
+        identifier: (B, 3, h, w) of T1, FLAIR, T1Gd to logits (B,).
+        images: T1, FLAIR, T1Gd if disrupted, T1Gd if intact, (4, K, H, W) in [-1, 1].
+        tumour_probability: predicted whole tumour, (K, H, W), found without a real T1Gd.
+        slice_threshold: lambda_c.
+        volume_threshold: lambda_r.
+    """
+    t1, flair, enhancing, non_enhancing = tumour_windows(images, tumour_probability)
+    return identify_volume(
+        consistency(identifier, t1, flair, enhancing),
+        consistency(identifier, t1, flair, non_enhancing),
+        slice_threshold,
+        volume_threshold,
+    )
+
+
+def tumour_slices(tumour_probability: Slices) -> NDArray[np.intp]:
+    """Return the numbers of the slices with enough predicted tumour; tumour_probability has axes (K, H, W)."""
+    height, width = tumour_probability.shape[1:]
+    area = (tumour_probability >= TUMOUR_PROBABILITY).sum(axis=(1, 2))
+    return np.flatnonzero(area >= max(1, round(SMALLEST_SHARE * height * width)))
+
+
+def tumour_windows(images: Slices, tumour_probability: Slices) -> Slices:
+    """Return what the identifier sees of each slice inside the predicted tumour.
+
+    Args:
+        images: (C, K, H, W).
+        tumour_probability: (K, H, W).
+    Returns:
+        (C, n, H // 2, W // 2): windows centred on each slice's predicted tumour, shifted where they would leave it.
+    """
+    height, width = tumour_probability.shape[1:]
+    tumour = tumour_probability >= TUMOUR_PROBABILITY
+    numbers = tumour_slices(tumour_probability)
+    rows, columns = height // 2, width // 2
+    windows = np.empty((images.shape[0], len(numbers), rows, columns), dtype=np.float32)
+    for position, number in enumerate(numbers):
+        top, left = (
+            min(max(round(float(where.mean())) - side // 2, 0), whole - side)
+            for where, side, whole in zip(np.nonzero(tumour[number]), (rows, columns), (height, width), strict=True)
+        )
+        windows[:, position] = images[:, number, top : top + rows, left : left + columns]
+    return windows

@@ -1,0 +1,113 @@
+"""What the frozen models draw of a case for the identifier: T1, FLAIR and both T1Gd inside the predicted tumour.
+
+Real T1Gd is hidden throughout, from the tumour's prediction too, since a patient without gadolinium has none. The
+drawings are kept beside the cache under the hash of the models that drew them, so that the next round finds them; they
+are synthetic, are inputs only, and never leave the site.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from torch import Tensor, nn
+
+from client.data.cache import CachedCase
+from client.data.dataset import CaseStore
+from client.inference.identify import Slices, tumour_slices, tumour_windows
+from client.inference.segment import WHOLE, segment_volume
+from client.inference.synthesise import hypotheses_volume
+from client.training.filled_inputs import CONTRAST_FREE, Filler
+from common.files import write_whole
+from common.generative.hypotheses import Synthesiser
+from common.generative.noise_schedule import NoiseSchedule
+from common.logs import logger
+from common.sequences import STRUCTURAL, Sequence
+
+FOLDER = "drawn"
+CONDITION_CHANNELS = [STRUCTURAL.index(Sequence.T1), STRUCTURAL.index(Sequence.FLAIR)]
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class HypothesisDrawer:
+    """The frozen models of the earlier stages, and how they sample.
+
+    Attributes:
+        filler: the generator.
+        synthesiser, segmenter: in evaluation mode.
+        schedule, steps: DDIM sampling.
+        seed: of the noise, the study's.
+    """
+
+    filler: Filler
+    synthesiser: nn.Module
+    segmenter: nn.Module
+    schedule: NoiseSchedule
+    steps: int
+    seed: int
+
+    def digest(self) -> str:
+        """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
+        total = hashlib.sha256(f"{self.filler.site} {self.filler.reference_site} {self.steps} {self.seed}".encode())
+        for model in (self.filler.generator, self.synthesiser, self.segmenter):
+            state = model.state_dict() if isinstance(model, nn.Module) else {}
+            for name, tensor in sorted(state.items()):
+                total.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+        return total.hexdigest()[:16]
+
+    def draw(self, store: CaseStore, index: int) -> Slices:
+        """Return T1, FLAIR, T1Gd⁺ and T1Gd⁻ of the windows of one case, (4, n, h, w); n = 0 without a tumour."""
+        case = store.cases[index]
+        slices = store.take([(index, number) for number in range(case.depth)])
+        visible = {sequence: slices.present[sequence] for sequence in CONTRAST_FREE}
+        hidden = {Sequence.T1GD: torch.zeros(case.depth, dtype=torch.bool)}
+        stack = self.filler.complete(slices, visible | hidden, STRUCTURAL).numpy().transpose(1, 0, 2, 3)
+        segmenter = cast(Callable[[Tensor], Tensor], self.segmenter)
+        tumour = segment_volume(segmenter, np.ascontiguousarray(stack))[WHOLE]
+        inside = np.zeros_like(case.brain())
+        numbers = tumour_slices(tumour)
+        inside[numbers] = case.brain()[numbers]
+        condition = np.ascontiguousarray(stack[CONDITION_CHANNELS])
+        synthesiser = cast(Synthesiser, self.synthesiser)
+        drawn = hypotheses_volume(synthesiser, self.schedule, self.steps, condition, self.seed, inside)
+        return tumour_windows(np.stack([*condition, drawn.enhancing, drawn.non_enhancing]), tumour)
+
+
+def draw_or_recall(drawer: HypothesisDrawer, store: CaseStore, indices: list[int]) -> dict[int, Slices]:
+    """Return the windows of the cases with these indices, drawn now unless an earlier round drew and kept them."""
+    digest = drawer.digest()
+    found: dict[int, Slices] = {}
+    for number, index in enumerate(indices, start=1):
+        case = store.cases[index]
+        path = _kept_at(case, digest)
+        windows = _recall(path)
+        if windows is None:
+            windows = drawer.draw(store, index)
+            facts = {"synthetic": True, "models": digest, "use": "training input of the identifier"}
+            write_whole(path, save({"windows": windows}, {"drawn": json.dumps(facts, sort_keys=True)}))
+            log.info("drew both hypotheses of case %d of %d, %d slices", number, len(indices), windows.shape[1])
+        found[index] = windows
+    return found
+
+
+def _kept_at(case: CachedCase, digest: str) -> Path:
+    sequences = hashlib.sha256(",".join(case.sequences).encode()).hexdigest()[:8]
+    return case.path.parent / FOLDER / f"{case.path.stem}.{sequences}.{digest}.safetensors"
+
+
+def _recall(path: Path) -> Slices | None:
+    try:
+        kept: Mapping[str, Slices] = load(path.read_bytes())
+        return kept["windows"]
+    except (OSError, KeyError, SafetensorError):
+        return None

@@ -1,0 +1,165 @@
+"""Contrastive maximum learning of the BBB identifier (CBSI, Nat Commun 17:2162).
+
+Both hypotheses of each training case are drawn by the frozen models; the identifier sees T1, FLAIR and one of the two
+inside the predicted tumour and learns whether it is the true one (self-consistency, binary cross-entropy). Every drawn
+slice enters a batch under both hypotheses, so that neither label nor site nor size alone can tell the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from client.data.cache import CachedCase
+from client.data.dataset import CaseStore
+from client.inference.fill import Translator
+from client.inference.identify import Slices
+from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
+from client.training.filled_inputs import Filler, enhancing_label, has_condition
+from client.training.trainer import NothingToTrainError, descend, half_precision
+from common.generative.noise_schedule import cosine_schedule
+from common.nets.identifier import Identifier
+from common.parameters import SHARED
+from common.sequences import Domain
+from common.study import IdentifierStage, Stage, Study
+
+EVALUATION_PATIENTS = 12
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class IdentificationBatch:
+    """B windows of T1, FLAIR and one hypothesis, (B, 3, h, w), and whether it is the true one, (B,) float."""
+
+    inputs: Tensor
+    consistent: Tensor
+
+    def to(self, device: torch.device) -> IdentificationBatch:
+        """Return the batch on `device`."""
+        return IdentificationBatch(self.inputs.to(device), self.consistent.to(device))
+
+
+class IdentificationStep:
+    """Draws windows under both hypotheses and moves the identifier; see the module's text."""
+
+    def __init__(
+        self,
+        model: Identifier,
+        settings: IdentifierStage,
+        store: CaseStore,
+        drawer: HypothesisDrawer,
+        device: torch.device,
+    ) -> None:
+        self.model: nn.Module = model.to(device)
+        self.settings, self.store, self.drawer, self.device = settings, store, drawer, device
+        patients = store.patients(can_train)
+        drawn = draw_or_recall(drawer, store, [index for indices in patients.values() for index in indices])
+        self.windows = {index: windows for index, windows in drawn.items() if windows.shape[1]}
+        kept = ([index for index in indices if index in self.windows] for indices in patients.values())
+        self.by_patient = [indices for indices in kept if indices]
+        if not self.by_patient:
+            raise NothingToTrainError("no case of known BBB status in which the segmenter finds a tumour")
+        self.optimisers: Mapping[str, torch.optim.Optimizer] = {
+            "identifier": torch.optim.AdamW(
+                model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            )
+        }
+
+    def draw(self, generator: torch.Generator) -> IdentificationBatch:
+        """Draw patients, then cases, then slices; mirror each at random, all channels alike."""
+        windows: list[Tensor] = []
+        labels: list[int] = []
+        for _ in range(max(1, self.settings.batch_size // 2)):
+            index = _one_of(_one_of(self.by_patient, generator), generator)
+            stack = torch.from_numpy(self.windows[index])
+            window = stack[:, int(torch.randint(stack.shape[1], (), generator=generator))]
+            mirrored = [axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5]
+            windows.append(window.flip(mirrored))
+            labels.append(_label_of(self.store.cases[index]))
+        return pair_up(torch.stack(windows), torch.tensor(labels)).to(self.device)
+
+    def __call__(self, batch: IdentificationBatch) -> dict[str, float]:
+        """Move the model by one step; see TrainingStep."""
+        return descend(self._loss(batch), {}, self.optimisers["identifier"])
+
+    def _loss(self, batch: IdentificationBatch) -> Tensor:
+        with half_precision(self.device):
+            logits = self.model(batch.inputs)
+        return F.binary_cross_entropy_with_logits(logits.float(), batch.consistent)
+
+    @torch.no_grad()
+    def evaluate(self, store: CaseStore) -> dict[str, float]:
+        """Return the loss over all windows of held-out cases, one case a patient, patients weighing equally."""
+        indices = [indices[0] for indices in store.patients(can_train).values()][:EVALUATION_PATIENTS]
+        drawn = draw_or_recall(self.drawer, store, indices)
+        losses = [
+            float(self._loss(_all_windows(windows, _label_of(store.cases[index])).to(self.device)))
+            for index, windows in drawn.items()
+            if windows.shape[1]
+        ]
+        return {"loss": sum(losses) / len(losses)} if losses else {}
+
+    def patients(self) -> dict[str, int]:
+        """Return the number of patients with a known status and a found tumour; all parameters are shared."""
+        return {SHARED: len(self.by_patient)}
+
+
+def can_train(case: CachedCase) -> bool:
+    """Whether a case has T1 and FLAIR, real or filled without gadolinium, and a known BBB status."""
+    return has_condition(case) and enhancing_label(case) is not None
+
+
+def pair_up(windows: Tensor, labels: Tensor) -> IdentificationBatch:
+    """Return each window under both hypotheses, the enhancing ones first.
+
+    Args:
+        windows: T1, FLAIR, T1Gd⁺, T1Gd⁻, (B, 4, h, w).
+        labels: δ, (B,) int64.
+    """
+    enhancing, non_enhancing = windows[:, [0, 1, 2]], windows[:, [0, 1, 3]]
+    return IdentificationBatch(torch.cat([enhancing, non_enhancing]), torch.cat([labels, 1 - labels]).float())
+
+
+def _all_windows(windows: Slices, label: int) -> IdentificationBatch:
+    stack = torch.from_numpy(windows).transpose(0, 1)
+    return pair_up(stack, torch.full((stack.shape[0],), label))
+
+
+def _label_of(case: CachedCase) -> int:
+    label = enhancing_label(case)
+    if label is None:
+        raise ValueError("a case of unknown status has no label")
+    return label
+
+
+def _one_of(items: list[Item], generator: torch.Generator) -> Item:
+    return items[int(torch.randint(len(items), (), generator=generator))]
+
+
+def build_step(
+    model: nn.Module,
+    study: Study,
+    domains: tuple[Domain, ...],
+    site_name: str,
+    store: CaseStore,
+    frozen: Mapping[Stage, nn.Module],
+    device: torch.device,
+) -> IdentificationStep:
+    """Return the identifier's step at a site. Raises NothingToTrainError where no case fits."""
+    synthesis = study.stages.synthesiser
+    if study.stages.identifier is None or synthesis is None or not isinstance(model, Identifier):
+        raise ValueError("the study has no identifier stage, or the model is not its network")
+    drawer = HypothesisDrawer(
+        filler=Filler(cast(Translator, frozen[Stage.GENERATOR]), site_name, study.reference_site),
+        synthesiser=frozen[Stage.SYNTHESISER],
+        segmenter=frozen[Stage.SEGMENTER],
+        schedule=cosine_schedule(synthesis.diffusion_steps),
+        steps=synthesis.sampling_steps,
+        seed=study.seed,
+    )
+    return IdentificationStep(model, study.stages.identifier, store, drawer, device)

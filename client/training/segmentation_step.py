@@ -1,0 +1,133 @@
+"""One step of the segmenter on real and filled sequences, with whatever labels the site has.
+
+Missing sequences are always filled by the frozen generator. With the study's `fill_probability` a slice also loses
+some of its real ones, one to all but one, so that the segmenter learns what fills look like and what not to trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from client.data.cache import CachedCase, LabelKind
+from client.data.dataset import CaseStore, SliceBatch
+from client.inference.fill import Translator
+from client.training.filled_inputs import Filler
+from client.training.fixed_slices import fixed_slices
+from client.training.trainer import NothingToTrainError, descend, half_precision
+from client.training.tumour_loss import TumourTargets, tumour_loss, tumour_targets
+from common.nets.segmenter import CHANNELS, Segmenter
+from common.parameters import SHARED
+from common.sequences import STRUCTURAL, Domain, Sequence
+from common.study import SegmenterStage, Stage, Study
+
+
+@dataclass(frozen=True)
+class SegmentationBatch:
+    """B slices: T1, T1Gd, T2, FLAIR, real or filled, (B, 4, H, W), and what their labels say."""
+
+    inputs: Tensor
+    targets: TumourTargets
+
+
+class SegmentationStep:
+    """Draws completed slices and moves the segmenter; see the module's text."""
+
+    def __init__(
+        self, model: Segmenter, settings: SegmenterStage, store: CaseStore, filler: Filler, device: torch.device
+    ) -> None:
+        self.model: nn.Module = model.to(device)
+        self.settings, self.store, self.filler, self.device = settings, store, filler, device
+        if not store.patients(can_train):
+            raise NothingToTrainError("no case has tumour labels beside T1, T1Gd, T2 or FLAIR")
+        self.optimisers: Mapping[str, torch.optim.Optimizer] = {
+            "segmenter": torch.optim.AdamW(
+                model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            )
+        }
+
+    def draw(self, generator: torch.Generator) -> SegmentationBatch:
+        """Draw slices, hide real sequences by lot, and fill what is missing or hidden."""
+        slices = self.store.draw(self.settings.batch_size, generator, can_train)
+        return self._completed(slices, hide(slices.present, self.settings.fill_probability, generator))
+
+    def _completed(self, slices: SliceBatch, present: Mapping[Sequence, Tensor]) -> SegmentationBatch:
+        targets = tumour_targets(slices.labels, slices.label_kind)
+        return SegmentationBatch(
+            self.filler.complete(slices, present, STRUCTURAL).to(self.device),
+            TumourTargets(targets.masks.to(self.device), targets.known.to(self.device)),
+        )
+
+    def __call__(self, batch: SegmentationBatch) -> dict[str, float]:
+        """Move the model by one step; see TrainingStep."""
+        return descend(self._loss(batch), {}, self.optimisers["segmenter"])
+
+    def _loss(self, batch: SegmentationBatch) -> Tensor:
+        return tumour_loss(self._logits(batch), batch.targets.masks, batch.targets.known)
+
+    def _logits(self, batch: SegmentationBatch) -> Tensor:
+        with half_precision(self.device):
+            logits: Tensor = self.model(batch.inputs)
+        return logits.float()
+
+    @torch.no_grad()
+    def evaluate(self, store: CaseStore) -> dict[str, float]:
+        """Return the loss and, per known channel, the Dice of fixed slices of held-out cases as they come."""
+        slices = fixed_slices(store, can_train)
+        if slices is None:
+            return {}
+        present = {sequence: slices.present[sequence] for sequence in STRUCTURAL}
+        batch = self._completed(slices, present)
+        logits = self._logits(batch)
+        found = {"loss": float(tumour_loss(logits, batch.targets.masks, batch.targets.known))}
+        for number, channel in enumerate(CHANNELS):
+            rows = batch.targets.known[:, number]
+            guess, truth = logits[rows, number] > 0, batch.targets.masks[rows, number] > 0
+            if truth.any():
+                found[f"dice_{channel.lower()}"] = float(2 * (guess & truth).sum() / (guess.sum() + truth.sum()))
+        return found
+
+    def patients(self) -> dict[str, int]:
+        """Return the number of patients with labels; all parameters are shared."""
+        return {SHARED: len(self.store.patients(can_train))}
+
+
+def can_train(case: CachedCase) -> bool:
+    """Whether a case has tumour labels and at least one structural sequence."""
+    return case.label_kind is not LabelKind.NONE and any(sequence in case.sequences for sequence in STRUCTURAL)
+
+
+def hide(present: Mapping[Sequence, Tensor], probability: float, generator: torch.Generator) -> dict[Sequence, Tensor]:
+    """Return what remains visible of the structural sequences, per sequence (B,) bool.
+
+    With `probability` a row hides a number of its real sequences drawn evenly from one to all but one.
+    """
+    flags = torch.stack([present[sequence] for sequence in STRUCTURAL], dim=1)
+    for row in flags:
+        real = row.nonzero()[:, 0]
+        chosen = torch.rand((), generator=generator).item() < probability
+        order = torch.randperm(len(real), generator=generator)
+        if chosen and len(real) > 1:
+            count = int(torch.randint(1, len(real), (), generator=generator))
+            row[real[order[:count]]] = False
+    return {sequence: flags[:, number] for number, sequence in enumerate(STRUCTURAL)}
+
+
+def build_step(
+    model: nn.Module,
+    study: Study,
+    domains: tuple[Domain, ...],
+    site_name: str,
+    store: CaseStore,
+    frozen: Mapping[Stage, nn.Module],
+    device: torch.device,
+) -> SegmentationStep:
+    """Return the segmenter's step at a site. Raises NothingToTrainError where no case fits."""
+    if study.stages.segmenter is None or not isinstance(model, Segmenter):
+        raise ValueError("the study has no segmenter stage, or the model is not its network")
+    filler = Filler(cast(Translator, frozen[Stage.GENERATOR]), site_name, study.reference_site)
+    return SegmentationStep(model, study.stages.segmenter, store, filler, device)

@@ -1,0 +1,188 @@
+"""The network of the CBSI diffusion: draws T1Gd from T1 and FLAIR under a stated enhancing-tumour label.
+
+Nat Commun 17:2162. Encoder of four levels, each of two residual blocks modulated by time and label, with
+self-attention at low resolution, downsampling but in the last; bottleneck; mirrored decoder with nearest-neighbour
+upsampling; and a whole-tumour decoder on the shared encoder. Two departures: quadratic attention only where the map is
+at most 53 x 53 (for 424 x 424 slices; above, it would cost 20 times the rest), and the network adds its output to T1,
+since most of the brain does not enhance: what it returns is T1Gd itself all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.nets.embeddings import Modulation, TimeLabelEmbedding
+
+
+@dataclass(frozen=True)
+class UNetShape:
+    """Widths of a ConditionalUNet.
+
+    Attributes:
+        patch: side of the square of pixels that the first level takes as one position; its pixels become channels.
+        widths: channels of the encoder's levels.
+        attention: which levels attend.
+        middle: channels of the bottleneck, which always attends.
+        heads: attention heads.
+        sinusoid, code: channels of the time's sinusoid and of the time-label code.
+        segmentation: channels of the whole-tumour decoder.
+    """
+
+    patch: int
+    widths: tuple[int, ...]
+    attention: tuple[bool, ...]
+    middle: int
+    heads: int
+    sinusoid: int
+    code: int
+    segmentation: int
+
+
+SHAPES = {
+    "tiny": UNetShape(2, (32, 48, 64, 96), (False, False, True, True), 96, 4, 32, 64, 16),
+    "paper": UNetShape(1, (32, 64, 128, 256), (False, False, False, True), 256, 4, 32, 128, 32),
+}
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What the network draws, (B, 1, H, W) each.
+
+    Attributes:
+        image: T1Gd, nominally in [-1, 1], not clipped.
+        tumour_logits: whole-tumour logits.
+    """
+
+    image: Tensor
+    tumour_logits: Tensor
+
+
+class ResidualBlock(nn.Module):
+    """3 x 3 convolution, modulated norm, ReLU, 3 x 3 convolution, norm, ReLU, plus the input."""
+
+    def __init__(self, channels_in: int, channels_out: int, code: int) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.modulation = Modulation(channels_out, code)
+        self.conv_2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.norm_2 = nn.GroupNorm(channels_out, channels_out)
+        self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H, W) under code (B, E)."""
+        y = F.relu(self.modulation(self.conv_1(x), code))
+        y = F.relu(self.norm_2(self.conv_2(y)))
+        out: Tensor = self.skip(x) + y
+        return out
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over all positions of a map, with a residual; zero-initialised to the identity."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(1, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(torch.as_tensor(self.out.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C, H, W)."""
+        batch, channels, height, width = x.shape
+        tokens = self.qkv(self.norm(x)).view(batch, 3, self.heads, channels // self.heads, height * width)
+        query, key, value = tokens.transpose(3, 4).unbind(1)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(2, 3)
+        out: Tensor = x + self.out(attended.reshape(x.shape))
+        return out
+
+
+class Level(nn.Module):
+    """Two residual blocks and, where asked, self-attention."""
+
+    def __init__(self, channels_in: int, channels_out: int, code: int, heads: int | None) -> None:
+        super().__init__()
+        self.block_1 = ResidualBlock(channels_in, channels_out, code)
+        self.block_2 = ResidualBlock(channels_out, channels_out, code)
+        self.attention = nn.Identity() if heads is None else SelfAttention(channels_out, heads)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H, W) under code (B, E)."""
+        out: Tensor = self.attention(self.block_2(self.block_1(x, code), code))
+        return out
+
+
+class TumourDecoder(nn.Module):
+    """Whole-tumour logits from the deepest encoder map: as many times upsample, 3 x 3 convolution, ReLU as the
+    encoder went down, then a 1 x 1 convolution."""
+
+    def __init__(self, channels_in: int, channels: int, doublings: int, patch: int) -> None:
+        super().__init__()
+        inputs = (channels_in, *[channels] * (doublings - 1))
+        self.convolutions = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1) for width in inputs)
+        self.out = nn.Conv2d(channels, patch**2, 1)
+        self.patch = patch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, 1, H, W)."""
+        for convolution in self.convolutions:
+            x = F.relu(convolution(F.interpolate(x, scale_factor=2, mode="nearest")))
+        return F.pixel_shuffle(self.out(x), self.patch)
+
+
+class ConditionalUNet(nn.Module):
+    """μ(x_t, t, condition, δ) → T1Gd and whole-tumour logits; knows nothing of schedules or losses.
+
+    H and W must be multiples of 8 times the patch.
+    """
+
+    def __init__(self, size: Literal["tiny", "paper"] = "tiny", condition_channels: int = 2) -> None:
+        super().__init__()
+        shape = SHAPES[size]
+        widths, code = shape.widths, shape.code
+        heads = [shape.heads if attends else None for attends in shape.attention]
+        self.embedding = TimeLabelEmbedding(shape.sinusoid, code)
+        self.patch = shape.patch
+        self.stem = nn.Conv2d((1 + condition_channels) * shape.patch**2, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(
+            Level(before, after, code, head)
+            for before, after, head in zip((widths[0], *widths), widths, heads, strict=False)
+        )
+        self.middle = Level(widths[-1], shape.middle, code, shape.heads)
+        below = (shape.middle, *reversed(widths))
+        self.decoder = nn.ModuleList(
+            Level(deep + width, width, code, head)
+            for deep, width, head in zip(below, reversed(widths), reversed(heads), strict=False)
+        )
+        self.out = nn.Conv2d(widths[0], shape.patch**2, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(torch.as_tensor(self.out.bias))
+        self.tumour = TumourDecoder(widths[-1], shape.segmentation, len(widths) - 1, shape.patch)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor) -> Synthesis:
+        """Predict the image from x_t.
+
+        Args:
+            x_t: noised T1Gd, (B, 1, H, W).
+            t: noise step, (B,) int64.
+            condition: T1 first, then FLAIR, (B, C, H, W) in [-1, 1].
+            enhancing: label δ, (B,) int64, 1 where the barrier is taken as disrupted.
+        """
+        code = self.embedding(t, enhancing)
+        x = self.stem(F.pixel_unshuffle(torch.cat([x_t, condition], dim=1), self.patch))
+        passed: list[Tensor] = []
+        for number, level in enumerate(self.encoder):
+            x = level(F.avg_pool2d(x, 2) if number else x, code)
+            passed.append(x)
+        tumour_logits = self.tumour(x)
+        x = self.middle(x, code)
+        for number, level in enumerate(self.decoder):
+            x = F.interpolate(x, scale_factor=2, mode="nearest") if number else x
+            x = level(torch.cat([x, passed.pop()], dim=1), code)
+        return Synthesis(condition[:, :1] + F.pixel_shuffle(self.out(x), self.patch), tumour_logits)

@@ -1,0 +1,50 @@
+"""Embeddings of diffusion time and of the enhancing-tumour label, and the modulation by which they act (CBSI)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LONGEST_PERIOD = 10_000.0
+
+
+def sinusoid(t: Tensor, channels: int) -> Tensor:
+    """Return sines and cosines of t (B,) at geometric periods 2π … 2π · 10⁴, as (B, channels), channels even."""
+    rate = torch.arange(channels // 2, device=t.device, dtype=torch.float32) / (channels // 2)
+    phase = t.float()[:, None] * torch.exp(-math.log(LONGEST_PERIOD) * rate)
+    return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+class TimeLabelEmbedding(nn.Module):
+    """Time t and label δ (0 non-enhancing, 1 enhancing) → one code e + w, (B, channels)."""
+
+    def __init__(self, sinusoid_channels: int, channels: int) -> None:
+        super().__init__()
+        self.sinusoid_channels = sinusoid_channels
+        self.time = nn.Sequential(nn.Linear(sinusoid_channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+        self.label = nn.Embedding(2, channels)
+
+    def forward(self, t: Tensor, enhancing: Tensor) -> Tensor:
+        code: Tensor = self.time(sinusoid(t, self.sinusoid_channels)) + self.label(enhancing)
+        return code
+
+
+class Modulation(nn.Module):
+    """A(m) = (1 + M_scale(code)) ⊙ norm(m) + M_shift(code), M = ReLU → linear; the norm alone where M is zero.
+
+    Both M are one linear layer with twice the outputs. The instance norm is written as a group norm of one channel a
+    group: the same numbers, ten times as fast on a CPU in bf16.
+    """
+
+    def __init__(self, channels: int, code_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(channels, channels, affine=False)
+        self.scale_shift = nn.Linear(code_channels, 2 * channels)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        """Modulate features (B, C, H, W) by code (B, E)."""
+        scale, shift = self.scale_shift(code.relu())[:, :, None, None].chunk(2, dim=1)
+        modulated: Tensor = (1 + scale) * self.norm(features) + shift
+        return modulated
