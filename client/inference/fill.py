@@ -7,6 +7,7 @@ the missing one. A fill is a training input or an output with its provenance; it
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -68,6 +69,7 @@ def fill_missing(
     site: str | None,
     reference_site: str,
     brain: Tensor | None = None,
+    domains: tuple[Domain, ...] | None = None,
 ) -> dict[Sequence, Tensor]:
     """Fill what each slice of a batch lacks, in one pass of the generator.
 
@@ -78,6 +80,7 @@ def fill_missing(
         site: the site whose pictures these are; None where the release does not know it.
         reference_site: the study's reference centre.
         brain: (B, 1, H, W) bool; None takes every voxel that some present sequence shows above background.
+        domains: the domains to choose from, where not all of the generator's were trained.
     Returns:
         Every key of `images`, (B, 1, H, W) float32: real rows untouched, filled rows with -1 outside the brain. A row
         stays -1 where it has no source, or where no site of the release holds the sequence.
@@ -94,7 +97,7 @@ def fill_missing(
         there = {sequence for sequence, flag in zip(sequences, has[:, row].tolist(), strict=True) if flag}
         for sequence in sequences:
             source = None if sequence in there else pick_source(sequence, there)
-            domain = pick_domain(generator.domains, sequence, site, reference_site)
+            domain = pick_domain(domains or generator.domains, sequence, site, reference_site)
             if source is not None and domain is not None:
                 jobs.append((row, source, sequence, generator.domains.index(domain)))
     if not jobs:
@@ -104,6 +107,64 @@ def fill_missing(
     drawn = generator.translate(stack, target).float().clamp(-1, 1)
     for number, (row, _, sequence, _) in enumerate(jobs):
         filled[sequence][row] = torch.where(brain[row], drawn[number], -1.0)
+    return filled
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled sequence.
+
+    Attributes:
+        slices: (K, H, W) in [-1, 1], -1 outside the brain.
+        source: the real sequence it was drawn from.
+        domain: whose style it has.
+    """
+
+    slices: NDArray[np.float32]
+    source: Sequence
+    domain: Domain
+
+
+class Redrawer:
+    """One case before the generator: each of its real sequences is drawn as each wanted domain once, and kept."""
+
+    def __init__(
+        self,
+        generator: Translator,
+        images: Mapping[Sequence, NDArray[np.float32]],
+        brain: NDArray[np.uint8],
+        domains: tuple[Domain, ...] | None = None,
+    ) -> None:
+        """Take real sequences and brain mask, (K, H, W), and the domains to choose from, by default all."""
+        self.generator, self.images, self.brain = generator, images, brain
+        self.domains = generator.domains if domains is None else domains
+        self._drawn: dict[tuple[Sequence, Domain], NDArray[np.float32]] = {}
+
+    def draw(self, source: Sequence, domain: Domain) -> NDArray[np.float32]:
+        """Return the real sequence `source` as `domain` draws it, (K, H, W)."""
+        if (source, domain) not in self._drawn:
+            drawn = translate_volume(self.generator, self.images[source], domain, brain=self.brain)
+            self._drawn[source, domain] = drawn
+        return self._drawn[source, domain]
+
+
+def fill_volumes(
+    case: Redrawer,
+    present: Collection[Sequence],
+    wanted: Collection[Sequence],
+    site: str | None,
+    reference_site: str,
+) -> dict[Sequence, Filled]:
+    """Draw each `wanted` sequence that is not among those `present`, by the rules of `fill_missing`.
+
+    A sequence that no site of the release holds, or that has no source, is left out.
+    """
+    filled: dict[Sequence, Filled] = {}
+    for sequence in wanted:
+        source = None if sequence in present else pick_source(sequence, present)
+        domain = pick_domain(case.domains, sequence, site, reference_site)
+        if source is not None and domain is not None:
+            filled[sequence] = Filled(case.draw(source, domain), source, domain)
     return filled
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import label
 from torch import Tensor
 
 from client.inference.device import autocast, device_of
@@ -15,6 +16,7 @@ WHOLE, CORE, ENHANCING = 0, 1, 2
 """Channels of the segmenter: whole tumour, tumour core, enhancing tumour."""
 
 THRESHOLD = 0.5
+SMALLEST_ML = 0.5
 
 
 @torch.inference_mode()
@@ -50,3 +52,15 @@ def labels_of(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) 
     labels[whole & core] = 1
     labels[whole & core & enhancing] = 4
     return labels
+
+
+def without_specks(labels: NDArray[np.uint8], voxel_ml: float, smallest_ml: float = SMALLEST_ML) -> NDArray[np.uint8]:
+    """Return labels, any axes, without connected tumour (faces touching) of less than `smallest_ml`.
+
+    A lesion this small is at the limit of what the study grid resolves; false positives of this size are common.
+    """
+    parts, count = label(labels > 0)
+    volumes = np.bincount(parts.ravel(), minlength=count + 1) * voxel_ml
+    kept = volumes >= smallest_ml
+    kept[0] = False
+    return np.where(kept[parts], labels, 0).astype(np.uint8)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.inference.fill import fill_missing, pick_domain, pick_source, translate_volume
+from client.inference.fill import Redrawer, fill_missing, fill_volumes, pick_domain, pick_source, translate_volume
 from common.errors import DataError
 from common.sequences import STRUCTURAL, Domain, Sequence, with_twins
 
@@ -102,3 +102,15 @@ def test_a_volume_in_batches_equals_the_volume_at_once():
 def test_an_unknown_domain_is_refused_by_name():
     with pytest.raises(DataError, match="b:T1: not a domain"):
         translate_volume(Brightener("a:T1"), np.zeros((1, 4, 4), np.float32), Domain("b", T1))
+
+
+def test_only_what_is_missing_and_within_reach_is_filled():
+    model = Brightener("a:T1", "a:T2", "b:T2")
+    slices = np.full((2, 4, 4), 0.3, np.float32)
+    case = Redrawer(model, {T1: slices}, np.ones((2, 4, 4), np.uint8))
+    filled = fill_volumes(case, {T1}, STRUCTURAL, "b", "a")
+    fill_volumes(case, {T1}, STRUCTURAL, "b", "a")
+    assert len(model.calls) == 1
+    assert set(filled) == {T2}
+    assert (filled[T2].source, filled[T2].domain) == (T1, Domain("b", T2))
+    assert np.allclose(filled[T2].slices, 0.5)

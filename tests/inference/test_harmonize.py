@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from client.inference.fill import Redrawer
 from client.inference.harmonize import harmonize_volumes
 from common.sequences import Domain, Sequence, with_twins
 
@@ -24,25 +25,25 @@ BRAIN[:, 0, 0] = 0
 
 
 def test_a_known_site_is_drawn_as_the_reference_centre():
-    found = harmonize_volumes(Painter(), IMAGES, "b", "a", BRAIN)
+    found = harmonize_volumes(Redrawer(Painter(), IMAGES, BRAIN), "b", "a")
     assert found[Sequence.T1].domain == Domain("a", Sequence.T1)
     assert np.allclose(found[Sequence.T1].slices[:, 1:], 0)
     assert (found[Sequence.T1].slices[:, 0, 0] == -1).all()
 
 
 def test_the_reference_centre_is_left_alone():
-    found = harmonize_volumes(Painter(), IMAGES, "a", "a", BRAIN)[Sequence.T1]
+    found = harmonize_volumes(Redrawer(Painter(), IMAGES, BRAIN), "a", "a")[Sequence.T1]
     assert found.unchanged
     assert np.array_equal(found.slices, IMAGES[Sequence.T1])
 
 
 def test_an_unknown_site_is_drawn_like_any_other():
-    known = harmonize_volumes(Painter(), IMAGES, "b", "a", BRAIN)[Sequence.T1]
-    unknown = harmonize_volumes(Painter(), IMAGES, None, "a", BRAIN)[Sequence.T1]
+    known = harmonize_volumes(Redrawer(Painter(), IMAGES, BRAIN), "b", "a")[Sequence.T1]
+    unknown = harmonize_volumes(Redrawer(Painter(), IMAGES, BRAIN), None, "a")[Sequence.T1]
     assert np.array_equal(known.slices, unknown.slices)
 
 
 def test_where_the_reference_lacks_a_sequence_another_site_stands_in():
-    found = harmonize_volumes(Painter(), IMAGES, "a", "a", BRAIN)
+    found = harmonize_volumes(Redrawer(Painter(), IMAGES, BRAIN), "a", "a")
     assert found[Sequence.T2].domain == Domain("b", Sequence.T2)
     assert Sequence.ADC not in found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from client.inference.segment import labels_of, segment_volume
+from client.inference.segment import labels_of, segment_volume, without_specks
 
 
 def test_labels_nest_enhancing_in_core_in_whole():
@@ -27,3 +27,13 @@ def test_batches_equal_the_whole_and_background_is_never_tumour():
     assert not once[:, 2].any()
     assert not once[:, :, 0, 0].any()
     assert (once[:, 0, 1:, 1:] > 0).all()
+
+
+def test_specks_below_half_a_millilitre_go_and_touching_labels_count_together():
+    labels = np.zeros((4, 10, 10), np.uint8)
+    labels[0, 0, :4] = 2
+    labels[1, 0, :1] = 4
+    labels[3, 9, 5:] = [2, 2, 0, 2, 2]
+    kept = without_specks(labels, voxel_ml=0.1)
+    assert (kept[:2] == labels[:2]).all()
+    assert not kept[3].any()

@@ -1,0 +1,63 @@
+"""The models that a release offers, on the device that this machine has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from client.inference.device import choose_device
+from common.errors import ReleaseError
+from common.nets.conditional_unet import ConditionalUNet
+from common.nets.identifier import Identifier
+from common.nets.segmenter import Segmenter
+from common.nets.ummgat import Ummgat
+from common.parameters import DOMAIN_PREFIX
+from common.release import Release
+from common.sequences import Domain
+from common.study import Stage
+
+
+@dataclass(frozen=True)
+class ReleasedModels:
+    """The frozen networks of a release, in evaluation mode; None where it lacks the stage.
+
+    Attributes:
+        domains: the image domains that some site trained; the others kept their initial weights and are not used.
+    """
+
+    generator: Ummgat
+    synthesiser: ConditionalUNet | None
+    segmenter: Segmenter | None
+    identifier: Identifier | None
+    domains: tuple[Domain, ...]
+    device: torch.device
+
+
+def open_models(release: Release, device: torch.device | None = None) -> ReleasedModels:
+    """Load what `release` offers onto `device`, by default the one of `choose_device`.
+
+    Raises:
+        ReleaseError: where the release has no generator, without which nothing can be completed.
+    """
+    place = choose_device() if device is None else device
+    models = {stage: release.model(stage).to(place) for stage in release.stages}
+    generator = models.get(Stage.GENERATOR)
+    if not isinstance(generator, Ummgat):
+        raise ReleaseError(f"{release.path}: holds no generator; complete needs a release that has one")
+    synthesiser, segmenter = models.get(Stage.SYNTHESISER), models.get(Stage.SEGMENTER)
+    identifier = models.get(Stage.IDENTIFIER)
+    return ReleasedModels(
+        generator=generator,
+        synthesiser=synthesiser if isinstance(synthesiser, ConditionalUNet) else None,
+        segmenter=segmenter if isinstance(segmenter, Segmenter) else None,
+        identifier=identifier if isinstance(identifier, Identifier) else None,
+        domains=trained_domains(release),
+        device=place,
+    )
+
+
+def trained_domains(release: Release) -> tuple[Domain, ...]:
+    """Return the image domains whose own tensors some site trained, in the generator's order."""
+    groups = release.manifest.stages[Stage.GENERATOR].lineage.groups
+    return tuple(domain for domain in release.domains if not domain.lesion and DOMAIN_PREFIX + domain.key in groups)
