@@ -40,7 +40,7 @@ class Stage(StrEnum):
 
 
 class Grid(Frozen):
-    """The voxel grid on which every site's slices are cached: RAS+ axes, in-plane size (I, J), as many slices as the brain has."""
+    """The voxel grid of every site's cached slices: RAS+ axes, in-plane size (I, J), as many slices as needed."""
 
     spacing_mm: tuple[float, float, float] = (2.4, 2.4, 4.0)
     shape: tuple[Positive, Positive] = (64, 80)
@@ -65,7 +65,7 @@ class Data(Frozen):
 
 
 class Federation(Frozen):
-    """Who must take part in a round; `quorum` counts sites that contributed, `required` names those it cannot do without."""
+    """Who must take part in a round: at least `quorum` sites, and all that `required` names."""
 
     quorum: Positive = 1
     required: tuple[str, ...] = ()
@@ -160,7 +160,10 @@ class Reporting(Frozen):
 
 
 class Study(Frozen):
-    """One study, as every party sees it. `sites` are the consortium's members, `reference_site` the centre that all are harmonized to."""
+    """One study, as every party sees it.
+
+    `sites` are the consortium's members, `reference_site` is the centre that all are harmonized to.
+    """
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -187,7 +190,9 @@ class Study(Frozen):
         if self.reference_site not in self.sites:
             raise ValueError(f"reference_site: {self.reference_site!r} is not among sites")
         if self.federation.quorum > len(self.sites):
-            raise ValueError(f"federation.quorum: {self.federation.quorum} of {len(self.sites)} sites can never be reached")
+            raise ValueError(
+                f"federation.quorum: {self.federation.quorum} of {len(self.sites)} sites can never be reached"
+            )
         unknown = sorted(set(self.federation.required) - set(self.sites))
         if unknown:
             raise ValueError(f"federation.required: {', '.join(unknown)} not among sites, so no round could ever count")

@@ -90,17 +90,22 @@ def write_case(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[st
     from safetensors.numpy import save
 
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    blob = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {"case": json.dumps(facts, sort_keys=True)})
+    blob = save(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+        {"case": json.dumps(facts, sort_keys=True)},
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise DataError(f"{path.parent}: cannot write the cache ({error.strerror}); free space or choose another cache folder") from None
+        raise DataError(
+            f"{path.parent}: cannot write the cache ({error.strerror}); free space or choose another cache folder"
+        ) from None
 
 
 def open_case(path: Path) -> CachedCase:
@@ -120,7 +125,9 @@ def open_case(path: Path) -> CachedCase:
             greys=facts["greys"],
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: damaged cache file ({type(error).__name__}); delete it and run prepare again") from None
+        raise DataError(
+            f"{path}: damaged cache file ({type(error).__name__}); delete it and run prepare again"
+        ) from None
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

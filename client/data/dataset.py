@@ -80,7 +80,9 @@ class CaseStore:
                 found.setdefault(case.patient, []).append(index)
         return dict(sorted(found.items()))
 
-    def draw(self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool] = lambda case: True) -> SliceBatch:
+    def draw(
+        self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool] = lambda case: True
+    ) -> SliceBatch:
         """Draw `count` slices from cases that `wanted` accepts. Raises ValueError where there is none."""
         patients = list(self.patients(wanted).values())
         if not patients:
@@ -102,11 +104,12 @@ class CaseStore:
         present: dict[Sequence, Tensor] = {}
         for sequence in self.sequences:
             stack = np.full((len(picks), 1, height, width), -1, dtype=np.float32)
-            has = np.array([sequence in case.sequences for case in cases])
-            for row in np.flatnonzero(has):
-                stack[row, 0] = cases[row].slices(sequence)[picks[row][1]]
+            has = [sequence in case.sequences for case in cases]
+            for row, case in enumerate(cases):
+                if has[row]:
+                    stack[row, 0] = case.slices(sequence)[picks[row][1]]
             images[sequence] = torch.from_numpy(stack)
-            present[sequence] = torch.from_numpy(has)
+            present[sequence] = torch.tensor(has)
         rows = list(zip(cases, (number for _, number in picks), strict=True))
         status = [-1 if case.bbb_disrupted is None else int(case.bbb_disrupted) for case in cases]
         return SliceBatch(

@@ -1,0 +1,81 @@
+"""Style codes: from a picture (sequence encoder) or from a domain's number (mapper), one head a domain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.sequences import Domain
+
+
+class DomainHeads(nn.Module):
+    """One linear layer per domain; each row of a batch goes through its own domain's.
+
+    The layers live in `heads`, keyed by `Domain.key`, so that each belongs to its domain's parameter group.
+    """
+
+    def __init__(self, domains: tuple[Domain, ...], features_in: int, features_out: int) -> None:
+        super().__init__()
+        self.keys = tuple(domain.key for domain in domains)
+        self.heads = nn.ModuleDict({key: nn.Linear(features_in, features_out) for key in self.keys})
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        """Map x (B, F) to (B, F') by the head that domain (B,) numbers."""
+        used, position = torch.unique(domain, return_inverse=True)
+        layers = [self.heads[self.keys[number]] for number in used.tolist()]
+        weight = torch.stack([layer.weight for layer in layers])[position]  # type: ignore[misc]
+        bias = torch.stack([layer.bias for layer in layers])[position]  # type: ignore[misc]
+        return torch.einsum("bof,bf->bo", weight, x) + bias
+
+
+class ConvTrunk(nn.Module):
+    """Strided convolutions to a feature vector: what sequence encoder and discriminator see a picture with."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip((1, *widths[:-1]), widths, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) to (B, C, H', W')."""
+        x = image
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+
+class SequenceEncoder(nn.Module):
+    """E_d(x): the style code of a picture as seen by domain d's head.
+
+    Mean and spread of the features over the picture are kept: a style is a distribution of greys, not a place.
+    """
+
+    def __init__(self, domains: tuple[Domain, ...], widths: tuple[int, ...], style_size: int) -> None:
+        super().__init__()
+        self.trunk = ConvTrunk(widths)
+        self.mix = nn.Linear(2 * widths[-1], widths[-1])
+        self.out = DomainHeads(domains, widths[-1], style_size)
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        """Encode image (B, 1, H, W) under domain (B,) to a code (B, S)."""
+        x = self.trunk(image).flatten(2)
+        x = torch.cat([x.mean(2), (x.var(2, unbiased=False) + 1e-6).sqrt()], dim=1)
+        code: Tensor = self.out(F.leaky_relu(self.mix(x), 0.2), domain)
+        return code
+
+
+class Mapper(nn.Module):
+    """M_d(z): a style code of domain d without a picture; z = 0 is the domain's typical one."""
+
+    def __init__(self, domains: tuple[Domain, ...], latent_size: int, width: int, style_size: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.trunk = nn.Sequential(nn.Linear(latent_size, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.out = DomainHeads(domains, width, style_size)
+
+    def forward(self, latent: Tensor, domain: Tensor) -> Tensor:
+        """Map latent (B, Z) under domain (B,) to a code (B, S)."""
+        code: Tensor = self.out(self.trunk(latent), domain)
+        return code

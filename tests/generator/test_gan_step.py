@@ -1,0 +1,105 @@
+"""What the UMMGAT step does with incomplete, unpaired and foreign data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from client.training.gan_step import GanStep, build_step
+from client.training.trainer import NothingToTrainError, draw_batches, fit
+from common.nets.ummgat import Ummgat, initialise
+from common.sequences import Sequence
+
+T1, T2 = Sequence.T1, Sequence.T2
+BOTH = (T1, T2)
+
+
+def step_on(store, study, domains, site="a") -> GanStep:
+    model = Ummgat(domains, "tiny")
+    initialise(model, torch.Generator().manual_seed(1))
+    return build_step(model, study, domains, site, store, {}, torch.device("cpu"))
+
+
+def batches(step: GanStep, count: int):
+    return list(draw_batches(step, count, torch.Generator().manual_seed(5)))
+
+
+def test_pairs_are_used_where_a_patient_has_both_sequences(make_store, make_study, domains):
+    step = step_on(make_store(BOTH, BOTH), make_study("use"), domains)
+    rows = [(b.paired & (b.source_number != b.target_number)).sum() for b in batches(step, 10)]
+    assert sum(rows) > 20
+
+
+def test_with_pairs_ignored_no_paired_target_reaches_the_step(make_store, make_study, domains):
+    step = step_on(make_store(BOTH, BOTH), make_study("ignore"), domains)
+    for batch in batches(step, 20):
+        other = batch.source_number != batch.target_number
+        assert not batch.paired[other].any()
+        assert (batch.target[other] == -1).all()
+
+
+def test_one_sequence_a_patient_suffices(make_store, make_study, domains):
+    step = step_on(make_store((T1,), (T2,)), make_study("use"), domains)
+    drawn = batches(step, 4)
+    assert not any(b.paired[b.source_number != b.target_number].any() for b in drawn)
+    before = step.model.generator.draw.weight.clone()
+    fit(step, drawn, lambda number, losses: None)
+    assert not torch.equal(before, step.model.generator.draw.weight)
+
+
+def test_only_the_sites_own_heads_move(make_store, make_study, domains):
+    step = step_on(make_store((T2,), (T2,)), make_study("use"), domains)
+    before = {name: tensor.clone() for name, tensor in step.model.state_dict().items()}
+    fit(step, batches(step, 6), lambda number, losses: None)
+    moved = {name for name, tensor in step.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert any("heads.a:T2." in name for name in moved)
+    assert any(name.startswith("generator.") for name in moved)
+    assert not any("heads.b:" in name for name in moved)
+
+
+def test_pictures_drawn_towards_another_site_never_update_the_discriminator(make_store, make_study, domains):
+    step = step_on(make_store((T1,), (T1,)), make_study("use"), domains)
+    (batch,) = batches(step, 1)
+    foreign = type(batch)(**{**vars(batch), "own": torch.zeros_like(batch.own)})
+    assert step._judge(foreign, batch.source) == {}
+
+
+def test_patients_are_counted_for_each_group_they_touch(make_store, make_study, domains):
+    step = step_on(make_store(BOTH, (T2,), (T2,)), make_study("use"), domains)
+    assert step.patients() == {
+        "shared": 3,
+        "domain/a:T1": 1,
+        "domain/a:T1:lesion": 1,
+        "domain/a:T2": 3,
+        "domain/a:T2:lesion": 3,
+    }
+
+
+def test_a_site_without_a_sequence_of_the_study_sits_out(make_store, make_study, domains):
+    with pytest.raises(NothingToTrainError):
+        step_on(make_store((Sequence.FLAIR,)), make_study("use"), domains)
+
+
+def test_background_stays_background(make_store, make_study, domains):
+    step = step_on(make_store(BOTH), make_study("use"), domains)
+    (batch,) = batches(step, 1)
+    drawn = step._redraw(batch.source, step._target_style(batch), batch.brain)
+    assert (drawn[~batch.brain] == -1).all()
+
+
+def test_the_step_is_deterministic(make_store, make_study, domains):
+    store = make_store(BOTH, BOTH)
+    results = []
+    for _ in range(2):
+        step = step_on(store, make_study("use"), domains)
+        fit(step, batches(step, 3), lambda number, losses: None)
+        results.append(step.model.state_dict())
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_learning_the_negative_beats_copying(make_store, make_study, domains):
+    store = make_store(BOTH, BOTH)
+    step = step_on(store, make_study("use"), domains)
+    fit(step, batches(step, 60), lambda number, losses: None)
+    scores = step.evaluate(store)
+    assert scores["mae"] < 0.6 * scores["mae_copy"]

@@ -1,0 +1,104 @@
+"""Laws of the UMMGAT networks and of the adversarial game."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from common.generative.adversarial import discriminator_loss, generator_loss, r1_penalty
+from common.nets.blocks import AdaIN, PatchExpanding, PatchMerging, WindowAttention
+from common.nets.ummgat import Ummgat, initialise
+from common.parameters import by_group
+from common.sequences import Domain, Sequence, with_twins
+
+
+def small_ummgat(sites: tuple[str, ...] = ("a", "b")) -> Ummgat:
+    domains = with_twins(tuple(Domain(site, s) for site in sites for s in (Sequence.T1, Sequence.T2)))
+    model = Ummgat(domains, "tiny")
+    initialise(model, torch.Generator().manual_seed(3))
+    return model
+
+
+def test_adain_at_zero_affine_is_instance_norm():
+    norm = AdaIN(4, 3)
+    torch.nn.init.zeros_(norm.affine.weight)
+    torch.nn.init.zeros_(norm.affine.bias)
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(norm(x, torch.ones(2, 3)), F.instance_norm(x))
+
+
+def test_an_untrained_generator_copies_its_input():
+    model = small_ummgat()
+    image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(model.translate(image, Domain("b", Sequence.T2)), image)
+
+
+def test_attention_does_not_cross_windows():
+    attention = WindowAttention(8, 2, window=4, shifted=False)
+    x = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    attention(x)[0, :, 0, 0].sum().backward()
+    assert x.grad is not None
+    reached = x.grad[0].abs().sum(0) > 0
+    assert reached[:4, :4].all()
+    assert reached.sum() == 16
+
+
+def test_shifted_attention_does_not_wrap_round_the_border():
+    attention = WindowAttention(8, 2, window=4, shifted=True)
+    x = torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    attention(x)[0, :, 0, 0].sum().backward()
+    assert x.grad is not None
+    strength = x.grad[0].abs().sum(0)
+    assert (strength[:2, :2] > 0).all()
+    assert strength[4:, :].max() < 1e-6 * strength[:2, :2].min()
+
+
+def test_padding_of_an_odd_map_changes_nothing_inside():
+    attention = WindowAttention(8, 2, window=4, shifted=False)
+    x = torch.randn(1, 8, 4, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(attention(x)[..., :4], attention(x[..., :4]))
+
+
+def test_merging_and_expanding_keep_the_number_of_pixels():
+    x = torch.randn(1, 6, 8, 12)
+    y = PatchMerging(6, 10)(x)
+    assert y.shape == (1, 10, 4, 6)
+    assert PatchExpanding(10, 6)(y).shape == x.shape
+
+
+def test_r1_of_a_linear_discriminator_is_half_its_squared_weights():
+    weight = torch.tensor([[1.0, -2.0], [3.0, 0.5]])
+    real = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logits = (real[:, 0] * weight).sum((1, 2))
+    assert math.isclose(float(r1_penalty(logits, real)), 0.5 * (1 + 4 + 9 + 0.25), rel_tol=1e-6)
+
+
+def test_at_chance_both_sides_of_the_game_pay_log_two():
+    logits = torch.zeros(4)
+    assert math.isclose(float(discriminator_loss(logits, logits)), 2 * math.log(2), rel_tol=1e-6)
+    assert math.isclose(float(generator_loss(logits)), math.log(2), rel_tol=1e-6)
+
+
+def test_heads_belong_to_their_domains_and_the_rest_is_shared():
+    groups = by_group(small_ummgat().state_dict())
+    assert set(groups) == {"shared"} | {
+        f"domain/{site}:{s}{twin}" for site in "ab" for s in ("T1", "T2") for twin in ("", ":lesion")
+    }
+    assert len(groups["domain/a:T1"]) == 6
+
+
+def test_a_site_added_later_leaves_the_other_domains_as_they_were():
+    small, large = small_ummgat(("a",)), small_ummgat(("a", "b"))
+    torch.nn.init.normal_(small.generator.draw.weight, generator=torch.Generator().manual_seed(1))
+    large.load_state_dict(small.state_dict(), strict=False)
+    image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    target = Domain("a", Sequence.T2)
+    assert torch.equal(small.translate(image, target), large.translate(image, target))
+    assert not torch.equal(small.translate(image, target), image)
+
+
+def test_the_same_generator_seed_gives_the_same_weights():
+    first, second = small_ummgat().state_dict(), small_ummgat().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
