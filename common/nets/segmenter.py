@@ -13,6 +13,8 @@ from common.sequences import STRUCTURAL
 
 CHANNELS = ("WT", "TC", "ET")
 BACKGROUND = -1.0
+RARE = -3.0
+"""First bias of the logits: tumour is about one voxel in twenty."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Segmenter(nn.Module):
             filters=list(filters),
             norm_name=("instance", {"affine": True}),
         )
+        nn.init.constant_(self.net.output_block.conv.conv.bias, RARE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits; x must follow the order of `common.sequences.STRUCTURAL`."""

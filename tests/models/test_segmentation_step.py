@@ -1,0 +1,81 @@
+"""Laws of the segmentation step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from client.data.cache import LabelKind
+from client.data.dataset import CaseStore
+from client.training.segmentation_step import SegmentationStep, build_step, hide
+from client.training.trainer import NothingToTrainError
+from common.nets.segmenter import Segmenter
+from common.sequences import STRUCTURAL
+from common.study import Stage, Study
+
+T1, T1GD, T2, FLAIR = STRUCTURAL
+
+
+@pytest.fixture
+def open_step(study: Study, generator_model: nn.Module):
+    def build(store: CaseStore) -> SegmentationStep:
+        torch.manual_seed(0)
+        frozen = {Stage.GENERATOR: generator_model}
+        return build_step(Segmenter("tiny"), study, (), "a", store, frozen, torch.device("cpu"))
+
+    return build
+
+
+def test_overfitting_one_batch_lowers_the_loss(open_step, full_store: CaseStore, rng: torch.Generator) -> None:
+    step = open_step(full_store)
+    batch = step.draw(rng)
+    first = step(batch)["loss"]
+    for _ in range(25):
+        last = step(batch)["loss"]
+    assert last < 0.6 * first
+
+
+def test_missing_sequences_are_filled_in_structural_order(open_step, make_case, rng: torch.Generator) -> None:
+    step = open_step(CaseStore([make_case("p", (T1, FLAIR))], STRUCTURAL))
+    slices = step.store.draw(2, rng)
+    inputs = step.filler.complete(slices, slices.present, STRUCTURAL)
+    inside = slices.brain
+    assert torch.equal(inputs[:, :1], slices.images[T1]) and torch.equal(inputs[:, 3:], slices.images[FLAIR])
+    assert torch.allclose(inputs[:, 1:2][inside], slices.images[T1][inside] - 0.01)  # T1Gd from T1
+    assert torch.allclose(inputs[:, 2:3][inside], slices.images[FLAIR][inside] - 0.01)  # T2 from FLAIR
+
+
+def test_hiding_leaves_at_least_one_real_sequence_and_never_invents_one(rng: torch.Generator) -> None:
+    rows = 200
+    present = {sequence: torch.ones(rows, dtype=torch.bool) for sequence in STRUCTURAL}
+    present[T2][:] = False
+    visible = torch.stack(list(hide(present, 1.0, rng).values()))
+    assert not bool(visible[2].any())
+    assert set(visible.sum(0).tolist()) == {1, 2}
+    kept = hide(present, 0.0, rng)
+    assert all(torch.equal(kept[sequence], present[sequence]) for sequence in STRUCTURAL)
+
+
+def test_a_whole_tumour_roi_leaves_the_other_channels_without_gradient(
+    open_step, make_case, rng: torch.Generator
+) -> None:
+    step = open_step(CaseStore([make_case("p", label_kind=LabelKind.WHOLE)], STRUCTURAL))
+    step(step.draw(rng))
+    gradient = step.model.net.output_block.conv.conv.bias.grad
+    assert gradient[0] != 0 and gradient[1] == 0 and gradient[2] == 0
+
+
+def test_a_site_without_labels_sits_the_stage_out(open_step, make_case) -> None:
+    with pytest.raises(NothingToTrainError):
+        open_step(CaseStore([make_case("p", label_kind=LabelKind.NONE)], STRUCTURAL))
+
+
+def test_evaluation_tells_loss_and_dice_of_known_channels(open_step, full_store: CaseStore, make_case) -> None:
+    step = open_step(full_store)
+    scores = step.evaluate(full_store)
+    assert set(scores) == {"loss", "dice_wt", "dice_tc", "dice_et"}
+    whole = CaseStore([make_case("w", label_kind=LabelKind.WHOLE)], STRUCTURAL)
+    assert set(step.evaluate(whole)) == {"loss", "dice_wt"}
+    assert step.evaluate(CaseStore([], STRUCTURAL)) == {}
+    assert step.patients() == {"shared": 2}

@@ -1,0 +1,78 @@
+"""Laws of the loop and of one descent."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from client.training.trainer import NonFiniteLossError, descend, draw_batches, fit
+
+
+class _Counting:
+    """A step whose batch is a random number and whose loss is that number."""
+
+    def __init__(self) -> None:
+        self.model = nn.Identity()
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+
+    def draw(self, generator: torch.Generator) -> float:
+        return float(torch.rand((), generator=generator))
+
+    def __call__(self, batch: float) -> dict[str, float]:
+        return {"loss": batch}
+
+    def evaluate(self, store: object) -> dict[str, float]:
+        return {}
+
+    def patients(self) -> dict[str, int]:
+        return {}
+
+
+def _parameter() -> tuple[nn.Parameter, torch.optim.Optimizer]:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+    return parameter, torch.optim.SGD([parameter], lr=0.1)
+
+
+def test_the_loop_tells_its_listener_every_step_in_order() -> None:
+    heard: list[tuple[int, float]] = []
+    step = _Counting()
+    generator = torch.Generator().manual_seed(1)
+    fit(step, draw_batches(step, 3, generator), lambda number, losses: heard.append((number, losses["loss"])))
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(1)).tolist()
+    assert heard == list(zip((1, 2, 3), expected, strict=True))
+
+
+def test_descending_moves_against_the_gradient_and_reports_the_parts() -> None:
+    parameter, optimiser = _parameter()
+    losses = descend((3 * parameter).sum(), {"part": parameter.sum()}, optimiser, clip_norm=None)
+    assert losses == {"loss": 3.0, "part": 1.0}
+    assert parameter.item() == pytest.approx(1 - 0.1 * 3)
+
+
+def test_the_gradient_is_clipped_to_its_norm() -> None:
+    parameter, optimiser = _parameter()
+    descend((3 * parameter).sum(), {}, optimiser, clip_norm=1.0)
+    assert parameter.item() == pytest.approx(0.9, abs=1e-5)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_before_the_optimiser_moves(factor: float) -> None:
+    parameter, optimiser = _parameter()
+    with pytest.raises(NonFiniteLossError, match="learning_rate") as caught:
+        descend((factor * parameter).sum(), {}, optimiser)
+    assert caught.value.code == "non-finite-loss"
+    assert parameter.item() == 1.0
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_optimiser_moves() -> None:
+    parameter, optimiser = _parameter()
+    with pytest.raises(NonFiniteLossError, match="gradient"):
+        descend((parameter - 1).sqrt().sum(), {}, optimiser)
+    assert parameter.item() == 1.0
+
+
+def test_a_batch_from_which_nothing_can_be_learnt_moves_nothing() -> None:
+    parameter, optimiser = _parameter()
+    assert descend(torch.zeros(()), {}, optimiser) == {"loss": 0.0}
+    assert parameter.item() == 1.0
