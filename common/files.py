@@ -1,0 +1,31 @@
+"""Files that are there whole or not at all: written aside, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from common.errors import GliofedError
+
+
+def write_whole(path: Path, blob: bytes) -> None:
+    """Write `blob` to `path`, creating its folder; a reader never meets a part of it.
+
+    Raises:
+        GliofedError: where the disk is full or the folder cannot be written; nothing stays behind.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the folder itself may be the trouble
+            aside.unlink(missing_ok=True)
+        raise GliofedError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from None

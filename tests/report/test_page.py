@@ -1,0 +1,73 @@
+import re
+
+import pytest
+
+from common.errors import GliofedError
+from simulations.report.page import byte_text, method_rows, render_page, seconds_text, site_matrices, write_page
+from simulations.report.pictures import Gallery
+
+
+def test_the_page_needs_no_other_file(summary, gallery):
+    page = render_page(summary, gallery)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert "<script" not in page and "@import" not in page and "url(" not in page
+
+
+def test_missed_targets_lead_the_page_by_name(summary, gallery):
+    page = render_page(summary, gallery)
+    verdict = page[page.index("<h2>Verdict") : page.index("<table")]
+    assert "missed: core change" in verdict
+    assert page.index("✗ missed") < page.index('id="translation"')
+
+
+def test_the_page_says_what_the_data_are_and_that_it_is_for_research_only(summary, gallery):
+    page = render_page(summary, gallery)
+    assert "synthetic phantom" in page and "held-out evaluation" in page
+    assert summary.research_use_only in page
+
+
+def test_the_worst_site_is_marked(summary, gallery):
+    page = render_page(summary, gallery)
+    marked = re.findall(r'>([\w-]+)</span><span class="worst">', page)
+    assert set(marked) == {"hospital-c"}
+
+
+def test_a_run_that_could_measure_nothing_still_has_a_page(summary):
+    bare = summary.model_copy(
+        update={
+            "fidelity": (), "identity": (), "hypotheses": (), "segmentation": (), "identification": None,
+            "fill_gap": None, "stages": (), "failures": ("hospital-a: <no> patient held out",),
+        }
+    )  # fmt: skip
+    page = render_page(bare, Gallery())
+    assert "hospital-a: &lt;no&gt; patient held out" in page
+    assert 'id="translation"' not in page
+
+
+def test_a_matrix_holds_twelve_pairs_and_the_identity_on_its_diagonal(summary):
+    first, *_ = site_matrices(summary)
+    assert len(first.cells) == 12
+    assert set(first.identity.values()) == {6.5}
+
+
+def test_the_method_with_the_smallest_error_wins_its_row(summary):
+    for _, errors, best in method_rows(summary.fidelity, "brain"):
+        assert best == "generator"
+        assert errors["generator"] == min(errors.values())
+
+
+def test_sizes_and_times_read_well():
+    assert [byte_text(count) for count in (0, 999, 1500, 2_500_000, 3.2e9)] == [
+        "0 B",
+        "999 B",
+        "1.5 kB",
+        "2.5 MB",
+        "3.20 GB",
+    ]
+    assert (seconds_text(9.94), seconds_text(125)) == ("9.9 s", "2 min 05 s")
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(summary, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(GliofedError, match="cannot be written"):
+        write_page(tmp_path / "file" / "report.html", summary, Gallery())
