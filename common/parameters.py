@@ -41,3 +41,14 @@ def by_group(names: Iterable[str], local_prefixes: tuple[str, ...] = ()) -> dict
 def permitted_groups(site: str, domains: Iterable[Domain]) -> frozenset[str]:
     """Return the groups that `site` may train and send: the shared one and its own domains', lesion twins included."""
     return frozenset({SHARED} | {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site})
+
+
+def local_prefixes(model: torch.nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the tensors that `model` declares as the site's own."""
+    return tuple(getattr(model, "LOCAL_PREFIXES", ()))
+
+
+def travelling_state(model: torch.nn.Module) -> StateDict:
+    """Return the tensors of `model` that go to the sites: all but the local ones."""
+    prefixes = local_prefixes(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if group_of(name, prefixes) != LOCAL}

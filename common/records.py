@@ -126,6 +126,11 @@ class Declared:
         """Bytes of the raw tensor."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
+    @property
+    def is_floating(self) -> bool:
+        """Whether the tensor has a mean."""
+        return DTYPES[self.dtype].is_floating_point
+
 
 def declare(tensors: StateDict) -> dict[str, Declared]:
     """Return dtype and shape of every tensor."""

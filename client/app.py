@@ -1,0 +1,152 @@
+"""The Flower ClientApp: unpack, call, pack. Errors stay here as text and leave as codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.config import load_site
+from client.privacy.outbound import Outgoing, allow_update, code_of
+from client.site import Site, open_site
+from client.training.tasks import Bench, fresh_model, state_of, train_locally
+from common.errors import StudyError
+from common.logs import logger
+from common.parameters import travelling_state
+from common.records import (
+    ANSWER,
+    EARLIER,
+    GLOBAL,
+    METRICS,
+    NEEDS_EARLIER_MODELS,
+    TASK,
+    UPDATE,
+    Answer,
+    Question,
+    Task,
+    arrays_of,
+    declare,
+    pack_tensors,
+    pack_text,
+    read_text,
+    unpack_tensors,
+)
+from common.study import Stage, Study
+
+log = logger(__name__)
+
+SITE_KEY = "site"
+"""Key of the node configuration: the path of `site.toml`. It is set at the site, never by the coordinator."""
+
+Opener = Callable[[Path, Study], Site]
+Handler = Callable[[Message, Site], RecordDict]
+
+
+def open_from_file(path: Path, study: Study) -> Site:
+    """Read a `site.toml` and open the site for `study`."""
+    return open_site(load_site(path), study)
+
+
+def make_app(opener: Opener = open_from_file, bench: Bench | None = None) -> ClientApp:
+    """Return the ClientApp; a test gives its own way to open a site, and its own models."""
+    app = ClientApp()
+    opened = _Opened(opener)
+
+    @app.query()
+    def inventory(message: Message, context: Context) -> Message:
+        """Answer what the site has, in counts of patients."""
+        return _guarded(message, context, lambda: _answer_query(message, context, opened))
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        """Train one round and score the held-out patients, in one message."""
+        return _guarded(message, context, lambda: _answer_task(message, context, opened, bench or Bench()))
+
+    return app
+
+
+class _Opened:
+    """The sites that this process has opened, by file and study: later rounds need not read the folder again."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._sites: dict[tuple[Path, str], Site] = {}
+
+    def get(self, context: Context, study: Study, digest: str) -> Site:
+        if study.digest != digest:
+            raise StudyError(f"study {study.name!r}: coordinator and site run different code; install the same version")
+        key = (_site_file(context), digest)
+        if key not in self._sites:
+            self._sites[key] = self._opener(key[0], study)
+        return self._sites[key]
+
+
+def _site_file(context: Context) -> Path:
+    path = context.node_config.get(SITE_KEY)
+    if not isinstance(path, str) or not path:
+        raise StudyError(
+            f"the node configuration names no site.toml; start the node with --node-config '{SITE_KEY}=\"…\"'"
+        )
+    return Path(path)
+
+
+def _answer_query(message: Message, context: Context, opened: _Opened) -> RecordDict:
+    question = read_text(message.content, TASK, Question)
+    site = opened.get(context, question.study, question.study_digest)
+    return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=site.inventory, greys=dict(site.greys)))})
+
+
+def _answer_task(message: Message, context: Context, opened: _Opened, bench: Bench) -> RecordDict:
+    task = read_text(message.content, TASK, Task)
+    site = opened.get(context, task.study, task.study_digest)
+    _keep_earlier(message.content, site, task, bench)
+    if state_of(site, task).earlier.missing(task.earlier):
+        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
+    model = fresh_model(task, bench)
+    declared = declare(travelling_state(model))
+    model.load_state_dict(unpack_tensors(arrays_of(message.content, GLOBAL), declared), strict=False)
+    update = train_locally(site, task, model, bench)
+    return _pack(site.name, allow_update(update, site.name, site.policy, task.study, task.plan))
+
+
+def _keep_earlier(content: RecordDict, site: Site, task: Task, bench: Bench) -> None:
+    """Keep the released models of earlier stages that the message carries."""
+    for stage, digest in task.earlier.items():
+        if EARLIER + stage.value in content:
+            declared = declare(fresh_model(task.model_copy(update={"stage": Stage(stage)}), bench).state_dict())
+            tensors = unpack_tensors(arrays_of(content, EARLIER + stage.value), declared)
+            state_of(site, task).earlier.keep(stage, tensors, digest)
+
+
+def _pack(site: str, outgoing: Outgoing) -> RecordDict:
+    answer = Answer(site=site, patients=outgoing.patients, withheld=outgoing.withheld)
+    return RecordDict(
+        {
+            ANSWER: pack_text(answer),
+            UPDATE: pack_tensors(outgoing.tensors),
+            METRICS: MetricRecord(outgoing.metrics),  # type: ignore[arg-type]
+        }
+    )
+
+
+def _guarded(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
+    """Do the work; whatever goes wrong is logged here in full and leaves as a code."""
+    try:
+        content = work()
+    except Exception as error:
+        log.exception("a message of the coordinator could not be answered")
+        content = RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
+    return Message(content, reply_to=message)
+
+
+def _name_of(context: Context) -> str:
+    """Return the site's name for an error's answer, or `unknown` where not even that can be read."""
+    try:
+        return load_site(_site_file(context)).name
+    except Exception:
+        return "unknown"
+
+
+app = make_app()

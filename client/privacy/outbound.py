@@ -1,0 +1,96 @@
+"""The one door through which anything leaves a hospital.
+
+An update leaves with the tensors of the groups that belong to the site, each with enough patients behind it, and with
+metrics whose names are in the vocabulary below, each with enough patients behind it. An error leaves as its code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from client.config import Policy
+from client.privacy.policy import patients_behind_number, patients_behind_training
+from client.training.update import Counted, LocalUpdate
+from common.errors import GliofedError
+from common.parameters import LOCAL, StateDict, group_of, permitted_groups
+from common.plan import Plan
+from common.study import Study
+
+LOSSES = frozenset(
+    {
+        *("loss", "discriminator", "adversarial", "style", "lesion_style", "cycle", "identity", "paired"),
+        *("synthesis", "segmentation", "dice", "cross_entropy", "consistency"),
+    }
+)
+"""What a step may report of its training."""
+
+SCORES = frozenset(
+    {
+        *(
+            "loss",
+            "mae",
+            "mae_copy",
+            "mae_lesion",
+            "synthesis",
+            "segmentation",
+            "dice",
+            "dice_wt",
+            "dice_tc",
+            "dice_et",
+        ),
+        *("cross_entropy", "consistency", "accuracy"),
+    }
+)
+"""What an evaluation on held-out patients may report."""
+
+VOCABULARY = frozenset(f"training.{name}" for name in LOSSES) | frozenset(f"held_out.{name}" for name in SCORES)
+
+UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What passed the door.
+
+    Attributes:
+        tensors: names and values of the groups that may leave.
+        patients: per group that leaves, the patients that touched it.
+        metrics: numbers that may leave.
+        withheld: groups and metrics of the contract that stay for want of patients; nothing else is named.
+    """
+
+    tensors: StateDict
+    patients: dict[str, int]
+    metrics: dict[str, float]
+    withheld: tuple[str, ...]
+
+
+def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, plan: Plan) -> Outgoing:
+    """Let through what of `update` may leave `site`: permitted groups, known metrics, enough patients behind each.
+
+    Buffers of whole numbers never leave: the coordinator keeps its own.
+    """
+    permitted = permitted_groups(site, plan.domains(study)) - {LOCAL}
+    enough = patients_behind_training(policy, study)
+    patients = {
+        group: count for group, count in sorted(update.patients.items()) if group in permitted and count >= enough
+    }
+    tensors = {
+        name: tensor
+        for name, tensor in update.tensors.items()
+        if group_of(name, update.local_prefixes) in patients and tensor.is_floating_point()
+    }
+    known = {name: metric for name, metric in sorted(update.metrics.items()) if name in VOCABULARY}
+    metrics = {name: metric.value for name, metric in known.items() if _may_leave(metric, policy, study)}
+    few = [group for group, count in sorted(update.patients.items()) if group in permitted and 0 < count < enough]
+    return Outgoing(tensors, patients, metrics, tuple(few + [name for name in known if name not in metrics]))
+
+
+def code_of(error: Exception) -> str:
+    """Return the code under which `error` may leave; its text stays."""
+    return error.code if isinstance(error, GliofedError) else UNEXPECTED
+
+
+def _may_leave(metric: Counted, policy: Policy, study: Study) -> bool:
+    return math.isfinite(metric.value) and metric.patients >= patients_behind_number(policy, study)

@@ -1,0 +1,120 @@
+"""One opened site: its cached cases under its policy, split by patient, and what it may say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from client.config import Policy, SiteConfig
+from client.data.cache import CachedCase, LabelKind
+from client.data.dataset import CaseStore
+from client.data.splits import split_patients
+from client.privacy.policy import check_approved, patients_behind_number, patients_behind_training
+from common.errors import DataError
+from common.plan import SiteInventory
+from common.records import Greys
+from common.sequences import Sequence
+from common.study import Study
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital, ready to train.
+
+    Attributes:
+        name: the site's name in the study.
+        workdir: its own folder for caches and states; scans live elsewhere and are never written to.
+        policy: its last word.
+        training, held_out: cases of the training and of the held-out patients, sequences below the minimum left out.
+        inventory: counts of training patients.
+        greys: medians of the grey constants per sequence, where enough patients stand behind them.
+    """
+
+    name: str
+    workdir: Path
+    policy: Policy
+    training: CaseStore
+    held_out: CaseStore
+    inventory: SiteInventory
+    greys: Mapping[Sequence, Greys]
+
+
+def open_site(config: SiteConfig, study: Study) -> Site:
+    """Catalog the site's folder, prepare what is not prepared yet, and open it for `study`.
+
+    Raises:
+        PolicyError: where the site has not approved the study.
+        DataError: where no case of the folder can be used.
+    """
+    from client.data.catalog import scan_folder
+    from client.data.preprocessing import PrepareSettings, prepare_cases
+
+    check_approved(config.policy, study)
+    catalog = scan_folder(config.folder, config)
+    outcome = prepare_cases(list(catalog.cases), PrepareSettings(grid=study.grid), config.workdir / "cache")
+    if not outcome.cases:
+        raise DataError(
+            f"{config.folder}: none of {len(catalog.cases)} cases could be prepared; run gliofed-client check"
+        )
+    return site_of(config.name, config.workdir, config.policy, outcome.cases, study)
+
+
+def site_of(name: str, workdir: Path, policy: Policy, cases: Iterable[CachedCase], study: Study) -> Site:
+    """Open a site from cached cases: split by patient, then leave out sequences that too few patients hold."""
+    allowed = tuple(sequence for sequence in study.sequences if policy.allows(sequence))
+    known = [_restrict(case, allowed) for case in sorted(cases, key=lambda case: (case.patient, case.case))]
+    split = split_patients({case.patient for case in known}, study.data.holdout_fraction, study.seed)
+    training = [case for case in known if case.patient in split.training]
+    minimum = patients_behind_training(policy, study)
+    held = {sequence: _count(training, sequence) for sequence in allowed}
+    kept = tuple(sequence for sequence, patients in held.items() if patients >= max(1, minimum))
+    training = [_restrict(case, kept) for case in training]
+    held_out = [_restrict(case, kept) for case in known if case.patient in split.held_out]
+    return Site(
+        name=name,
+        workdir=workdir,
+        policy=policy,
+        training=CaseStore(training, study.sequences),
+        held_out=CaseStore(held_out, study.sequences),
+        inventory=_inventory(name, training, {sequence: held[sequence] for sequence in kept}, minimum),
+        greys=_greys(training, kept, patients_behind_number(policy, study)),
+    )
+
+
+def _restrict(case: CachedCase, sequences: tuple[Sequence, ...]) -> CachedCase:
+    return replace(case, sequences=tuple(sequence for sequence in case.sequences if sequence in sequences))
+
+
+def _count(cases: list[CachedCase], sequence: Sequence) -> int:
+    return len({case.patient for case in cases if sequence in case.sequences})
+
+
+def _inventory(name: str, cases: list[CachedCase], held: dict[Sequence, int], minimum: int) -> SiteInventory:
+    """Count patients; a count below the minimum is given as none."""
+    labelled = len({case.patient for case in cases if case.label_kind is not LabelKind.NONE})
+    with_status = len({case.patient for case in cases if case.bbb_disrupted is not None})
+    patients = len({case.patient for case in cases})
+    return SiteInventory(
+        site=name,
+        training_patients=patients if patients >= minimum else 0,
+        sequences=held,
+        labelled_patients=labelled if labelled >= minimum else 0,
+        bbb_patients=with_status if with_status >= minimum else 0,
+    )
+
+
+def _greys(cases: list[CachedCase], sequences: tuple[Sequence, ...], minimum: int) -> dict[Sequence, Greys]:
+    """Return the medians, over patients' cases, of each constant that undoes a sequence's grey normalisation."""
+    found: dict[Sequence, Greys] = {}
+    for sequence in sequences:
+        holding = [case for case in cases if sequence in case.sequences and case.greys.get(sequence.value)]
+        patients = len({case.patient for case in holding})
+        if patients >= minimum:
+            scales = [case.greys[sequence.value] for case in holding]
+            found[sequence] = Greys(
+                patients=patients,
+                constants={name: float(median(scale[name] for scale in scales)) for name in sorted(scales[0])},
+            )
+    return found

@@ -1,0 +1,180 @@
+"""One round's work at one site: train the global model on its cases, score it, keep the optimisers' state."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from client.monitor import StepDone, report_step
+from client.site import Site
+from client.training.checkpoint import load_optimisers, save_optimisers
+from client.training.earlier import EarlierModels
+from client.training.trainer import TrainingStep, draw_batches, fit
+from client.training.update import Counted, LocalUpdate
+from common.errors import StudyError
+from common.files import write_whole
+from common.nets.stage_models import build_model
+from common.parameters import LOCAL, StateDict, group_of, local_prefixes
+from common.records import Task
+from common.seeding import derive_seed, torch_generator
+from common.sequences import Domain
+from common.study import Stage, StageSettings, Study
+
+ModelBuilder = Callable[[Stage, Study, tuple[Domain, ...], torch.Generator], nn.Module]
+StepBuilder = Callable[..., TrainingStep]
+
+STEP_MODULES: Mapping[Stage, str] = {
+    Stage.GENERATOR: "gan_step",
+    Stage.SYNTHESISER: "diffusion_step",
+    Stage.SEGMENTER: "segmentation_step",
+    Stage.IDENTIFIER: "identification_step",
+}
+
+
+def step_builder(stage: Stage) -> StepBuilder:
+    """Return the `build_step` of the stage's module, imported when it is needed."""
+    module: Any = importlib.import_module(f"client.training.{STEP_MODULES[stage]}")
+    return cast(StepBuilder, module.build_step)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where models and steps come from; tests put others here."""
+
+    build_model: ModelBuilder = build_model
+    step_builder: Callable[[Stage], StepBuilder] = step_builder
+    device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@dataclass(frozen=True)
+class SiteState:
+    """The folder `<workdir>/state/<run>` in which a site keeps what a run needs again."""
+
+    folder: Path
+
+    @property
+    def earlier(self) -> EarlierModels:
+        """The released models of earlier stages."""
+        return EarlierModels(self.folder / "earlier")
+
+    def optimisers(self, stage: Stage, number: int) -> Path:
+        """File of the optimisers' state after round `number`."""
+        return self.folder / stage.value / f"{number}.safetensors"
+
+    def local(self, stage: Stage, number: int) -> Path:
+        """File of the local tensors after round `number`."""
+        return self.folder / stage.value / f"{number}.local.safetensors"
+
+    def last_before(self, stage: Stage, number: int) -> int | None:
+        """Return the newest finished round before `number`; a repeated round must not see its own first try."""
+        done = [int(path.stem) for path in (self.folder / stage.value).glob("*.safetensors") if path.stem.isdecimal()]
+        return max((finished for finished in done if finished < number), default=None)
+
+    def forget_before(self, stage: Stage, number: int) -> None:
+        """Remove the states of rounds before `number`."""
+        for path in (self.folder / stage.value).glob("*.safetensors"):
+            if int(path.name.split(".")[0]) < number:
+                path.unlink()
+
+
+def state_of(site: Site, task: Task) -> SiteState:
+    """Return the state folder of the task's run."""
+    return SiteState(site.workdir / "state" / task.run)
+
+
+def fresh_model(task: Task, bench: Bench) -> nn.Module:
+    """Return the stage's network with the weights that the study's seed gives."""
+    return _build(task.stage, task, bench)
+
+
+def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> LocalUpdate:
+    """Train `model`, which carries the global weights, for one round on the site's cases, then score the held-out ones.
+
+    Every random number comes from the study's seed, the site, the stage and the round: a repeated round gives the
+    same bytes.
+
+    Raises:
+        NothingToTrainError: where no case of the site fits the stage.
+        NonFiniteLossError: where training diverged; nothing is kept.
+    """
+    settings = _settings(task)
+    state = state_of(site, task)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(task.study.seed, site.name, task.stage.value, task.round, "global"))
+        previous = state.last_before(task.stage, task.round)
+        prefixes = local_prefixes(model)
+        if previous is not None and state.local(task.stage, previous).is_file():
+            model.load_state_dict(load_file(state.local(task.stage, previous)), strict=False)
+        step = _open_step(site, task, model, bench)
+        if previous is not None:
+            load_optimisers(state.optimisers(task.stage, previous), step.optimisers)
+        losses = _fit(site, task, step, settings)
+        model.eval()
+        scores = step.evaluate(site.held_out)
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in step.model.state_dict().items()}
+    _keep(state, task, step, tensors, prefixes)
+    return LocalUpdate(tensors, prefixes, step.patients(), _counted(losses, scores, step, site))
+
+
+def _settings(task: Task) -> StageSettings:
+    settings = task.study.stages.of(task.stage)
+    if settings is None:
+        raise StudyError(f"the study has no stage {task.stage}")
+    return settings
+
+
+def _build(stage: Stage, task: Task, bench: Bench) -> nn.Module:
+    domains = task.plan.domains(task.study)
+    return bench.build_model(stage, task.study, domains, torch_generator(task.study.seed, "initial", stage.value))
+
+
+def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> TrainingStep:
+    """Build the stage's step over the site's training cases, earlier stages frozen."""
+    frozen: dict[Stage, nn.Module] = {}
+    for stage, digest in task.earlier.items():
+        released = _build(stage, task, bench)
+        released.load_state_dict(state_of(site, task).earlier.tensors(stage, digest))
+        frozen[stage] = released.to(bench.device).eval().requires_grad_(False)
+    model.to(bench.device).train()
+    domains = task.plan.domains(task.study)
+    return bench.step_builder(task.stage)(model, task.study, domains, site.name, site.training, frozen, bench.device)
+
+
+def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings) -> dict[str, float]:
+    """Train for the round's steps and return each loss's mean over the steps that reported it."""
+    sums: dict[str, list[float]] = {}
+
+    def on_step(number: int, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            sums.setdefault(name, []).append(value)
+        report_step(StepDone(site.name, task.stage, task.round, number, settings.local_steps, dict(losses)))
+
+    generator = torch_generator(task.study.seed, site.name, task.stage.value, task.round)
+    fit(step, draw_batches(step, settings.local_steps, generator), on_step)
+    return {name: sum(values) / len(values) for name, values in sorted(sums.items())}
+
+
+def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, prefixes: tuple[str, ...]) -> None:
+    """Keep what the next round needs, and the round before this one in case this one is asked for again."""
+    local = {name: tensor for name, tensor in tensors.items() if group_of(name, prefixes) == LOCAL}
+    if local:
+        write_whole(state.local(task.stage, task.round), save(local))
+    save_optimisers(state.optimisers(task.stage, task.round), step.optimisers)
+    state.forget_before(task.stage, task.round - 1)
+
+
+def _counted(
+    losses: Mapping[str, float], scores: Mapping[str, float], step: TrainingStep, site: Site
+) -> dict[str, Counted]:
+    """Put behind each loss the patients trained on, behind each score the held-out patients."""
+    trained = max(step.patients().values(), default=0)
+    held_out = len(site.held_out.patients())
+    metrics = {f"training.{name}": Counted(value, trained) for name, value in losses.items()}
+    return metrics | {f"held_out.{name}": Counted(value, held_out) for name, value in scores.items()}

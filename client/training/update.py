@@ -1,0 +1,32 @@
+"""What one round of local training gave: tensors, losses, and how many patients stand behind each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.parameters import StateDict
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A number and the count of patients behind it."""
+
+    value: float
+    patients: int
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """A site's finished round, before anything of it may leave.
+
+    Attributes:
+        tensors: the stage model's whole state after training, on the CPU.
+        local_prefixes: prefixes of the tensors that are the site's own.
+        patients: per parameter group, the patients that touched it.
+        metrics: `training.<loss>` and `held_out.<score>`.
+    """
+
+    tensors: StateDict
+    local_prefixes: tuple[str, ...]
+    patients: dict[str, int]
+    metrics: dict[str, Counted]

@@ -1,0 +1,45 @@
+"""The Flower ServerApp: read the run configuration, run the study, end with an error unless the run is complete."""
+
+from __future__ import annotations
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common.logs import logger
+from common.nets.stage_models import build_model
+from common.study import load_study
+from server.config import read_run_config
+from server.events import Event, Listener, RoundFinished, RunFinished, SiteAnswered
+from server.rounds import run_study
+from server.stages import ModelBuilder
+
+log = logger(__name__)
+
+
+def log_event(event: Event) -> None:
+    """Log what a person at the coordinator wants to read."""
+    match event:
+        case SiteAnswered(stage, number, site, code):
+            log.info("%s round %d: %s %s", stage, number, site, code)
+        case RoundFinished(stage, number, rounds, record):
+            log.info("%s round %d of %d counts, %.1f s", stage, number, rounds, record["seconds"])
+        case RunFinished(result):
+            log.info("run %s is %s", result.run, result.status)
+        case _:
+            pass
+
+
+def make_app(on_event: Listener = log_event, build: ModelBuilder = build_model) -> ServerApp:
+    """Return the ServerApp; an engine listens to its events, a test gives its own models."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        config = read_run_config(context.run_config)
+        study = load_study(config.study_path)
+        run_study(grid, study, config.out_path, config.resume, on_event, build).require_complete()
+
+    return app
+
+
+app = make_app()

@@ -1,0 +1,39 @@
+"""The run configuration of the ServerApp: which study, where to, and whether to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from common.errors import StudyError
+from common.study import Frozen
+
+
+class RunConfig(Frozen):
+    """What `flwr run --run-config` gives: path of the study, folder of the run, and whether to resume."""
+
+    study: Annotated[str, Field(min_length=1)]
+    out: Annotated[str, Field(min_length=1)]
+    resume: bool = False
+
+    @property
+    def study_path(self) -> Path:
+        """Path of the study.toml."""
+        return Path(self.study)
+
+    @property
+    def out_path(self) -> Path:
+        """The run's folder."""
+        return Path(self.out)
+
+
+def read_run_config(values: Mapping[str, object]) -> RunConfig:
+    """Parse Flower's run configuration strictly. Raises StudyError naming what is wrong."""
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise StudyError(f'run configuration: {problems}; give study="study.toml" out="RUN" resume=false') from None

@@ -1,0 +1,81 @@
+"""The gate that every update passes before it counts: declared tensors of permitted groups, finite, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import RecordDict
+
+from common.parameters import LOCAL, StateDict, group_of
+from common.records import (
+    ANSWER,
+    OK,
+    UPDATE,
+    Answer,
+    Declared,
+    WireError,
+    arrays_of,
+    read_metrics,
+    read_text,
+    unpack_tensors,
+)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An update that passed: its tensors, the patients behind each group, and the site's metrics."""
+
+    tensors: StateDict
+    patients: Mapping[str, int]
+    metrics: Mapping[str, float]
+    withheld: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What one stage allows.
+
+    Attributes:
+        declared: dtype and shape of every tensor of the stage.
+        permitted: per site, the groups that it may send.
+        local_prefixes: prefixes of tensors that never travel up.
+    """
+
+    declared: Mapping[str, Declared]
+    permitted: Mapping[str, frozenset[str]]
+    local_prefixes: tuple[str, ...] = ()
+
+    def admit(self, site: str, content: RecordDict) -> Accepted | str:
+        """Return what an answer of `site` brings, or the code with which the site itself says why it brings nothing.
+
+        An update holds the floating-point tensors of the groups that it names, all of them and no other. It may not
+        name a group that is not the site's.
+
+        Raises:
+            WireError: with a code that names what is wrong.
+        """
+        answer = read_text(content, ANSWER, Answer)
+        if answer.site != site:
+            raise WireError("wrong-site", f"the node of {site} answered as {answer.site}")
+        if answer.code != OK:
+            return answer.code
+        if not answer.patients:
+            return "nothing-may-leave"
+        foreign = sorted(set(answer.patients) - (self.permitted[site] - {LOCAL}))
+        if foreign:
+            raise WireError(
+                "foreign-group", f"{site} sent {len(foreign)} groups that are not its own: {foreign[0]:.120}"
+            )
+        tensors = unpack_tensors(arrays_of(content, UPDATE), self._expected(answer))
+        broken = sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
+        if broken:
+            raise WireError("not-finite", f"{site} sent NaN or infinity in {len(broken)} tensors: {broken[0]:.120}")
+        return Accepted(tensors, answer.patients, read_metrics(content), answer.withheld)
+
+    def _expected(self, answer: Answer) -> dict[str, Declared]:
+        return {
+            name: declared
+            for name, declared in self.declared.items()
+            if declared.is_floating and group_of(name, self.local_prefixes) in answer.patients
+        }

@@ -1,0 +1,170 @@
+"""One round: the task goes out to the sites, their answers come in through the gate and are spooled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app.message_type import MessageType
+from safetensors.torch import load_file
+
+from common.parameters import StateDict
+from common.plan import Plan
+from common.records import (
+    ANSWER,
+    EARLIER,
+    GLOBAL,
+    NEEDS_EARLIER_MODELS,
+    NOTHING_TO_TRAIN,
+    OK,
+    TASK,
+    Answer,
+    Task,
+    WireError,
+    pack_tensors,
+    pack_text,
+    read_text,
+    size_bytes,
+)
+from common.study import Stage
+from server.aggregation.weighted import SpooledUpdate
+from server.events import Listener, SiteAnswered
+from server.exchange import Exchange, Reply
+from server.gate import Accepted
+from server.journal import Journal
+from server.result import SiteFault
+from server.roster import Roster
+from server.stages import StageModel, earlier_weights
+
+Record = ArrayRecord | ConfigRecord | MetricRecord
+
+
+@dataclass
+class Outcome:
+    """What came in during a round.
+
+    Attributes:
+        updates: accepted and spooled.
+        sites: site → its entry in the round's record.
+        faults: sites that were asked and gave no update that counts.
+        sat_out: sites that have nothing to learn the stage from.
+    """
+
+    updates: list[SpooledUpdate] = field(default_factory=list)
+    sites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faults: list[SiteFault] = field(default_factory=list)
+    sat_out: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class OneRound:
+    """Round `number` of a stage.
+
+    Attributes:
+        asked: site → node, for the sites that get the task.
+    """
+
+    exchange: Exchange
+    journal: Journal
+    model: StageModel
+    plan: Plan
+    roster: Roster
+    number: int
+    asked: Mapping[str, int]
+
+    def play(self, tensors: StateDict, on_event: Listener) -> Outcome:
+        """Send the global `tensors` and take in what the sites answer until the study's deadline."""
+        outcome = Outcome()
+        for reply, sent in self._ask(tensors):
+            site = self.roster.site_of(reply.node)
+            entry = self._take(site, reply, outcome)
+            bytes_up = size_bytes(reply.content) if reply.content is not None else 0
+            entry |= {"bytes_down": size_bytes(sent), "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
+            outcome.sites[site] = entry
+            on_event(SiteAnswered(self.model.stage, self.number, site, entry["code"]))
+        return outcome
+
+    def _ask(self, tensors: StateDict) -> Iterator[tuple[Reply, RecordDict]]:
+        """Send one message to each site and yield each reply with what had been sent.
+
+        The first round of a stage carries the weights of the stage before it. A site that says it lacks earlier
+        weights is asked once more, with all of them.
+        """
+        deadline_s, began = self.journal.study.federation.deadline_s, time.monotonic()
+        earlier = earlier_weights(self.journal, self.model.stage)
+        base: dict[str, Record] = {
+            TASK: pack_text(self._task(earlier)),
+            GLOBAL: pack_tensors(self.model.travelling(tensors)),
+        }
+        first = RecordDict({**base, **_packed(earlier, list(earlier)[-1:] if self.number == 1 else [])})
+        group = f"{self.model.stage}-{self.number}"
+        again: list[int] = []
+        for reply in self.exchange.ask(dict.fromkeys(self.asked.values(), first), MessageType.TRAIN, group, deadline_s):
+            if _lacks_weights(reply):
+                again.append(reply.node)
+            else:
+                yield reply, first
+        if again:
+            full = RecordDict({**base, **_packed(earlier, list(earlier))})
+            left_s = max(deadline_s - (time.monotonic() - began), 0.1)
+            for reply in self.exchange.ask(dict.fromkeys(again, full), MessageType.TRAIN, group, left_s):
+                yield reply, full
+
+    def _task(self, earlier: Mapping[Stage, tuple[Path, str]]) -> Task:
+        study = self.journal.study
+        return Task(
+            run=self.journal.run,
+            stage=self.model.stage,
+            round=self.number,
+            study=study,
+            study_digest=study.digest,
+            plan=self.plan,
+            earlier={stage: digest for stage, (_, digest) in earlier.items()},
+        )
+
+    def _take(self, site: str, reply: Reply, outcome: Outcome) -> dict[str, Any]:
+        """Let one reply through the gate, or name its fault; return its entry in the record."""
+        code, refusal = reply.code, None
+        if reply.content is not None:
+            try:
+                admitted = self.model.gate.admit(site, reply.content)
+            except WireError as error:
+                code, refusal = error.code, str(error)
+            else:
+                if isinstance(admitted, Accepted):
+                    return self._spool(site, admitted, outcome)
+                code = admitted
+        if code == NOTHING_TO_TRAIN:
+            outcome.sat_out.add(site)
+        else:
+            outcome.faults.append(SiteFault(site, code, self.model.stage, self.number))
+        return {"code": code} | ({"refusal": refusal} if refusal else {})
+
+    def _spool(self, site: str, accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
+        path = self.journal.spool(self.model.stage, self.number, site, accepted.tensors)
+        outcome.updates.append(SpooledUpdate(site, path, accepted.patients))
+        return {
+            "code": OK,
+            "patients": dict(sorted(accepted.patients.items())),
+            "metrics": dict(accepted.metrics),
+            "withheld": list(accepted.withheld),
+        }
+
+
+def _packed(weights: Mapping[Stage, tuple[Path, str]], stages: list[Stage]) -> dict[str, ArrayRecord]:
+    """Return the earlier weights of `stages` as records."""
+    return {EARLIER + stage.value: pack_tensors(load_file(weights[stage][0])) for stage in stages}
+
+
+def _lacks_weights(reply: Reply) -> bool:
+    """Return whether the site says that it lacks weights of earlier stages."""
+    if reply.content is None:
+        return False
+    try:
+        return read_text(reply.content, ANSWER, Answer).code == NEEDS_EARLIER_MODELS
+    except WireError:
+        return False

@@ -1,0 +1,94 @@
+"""The release: frozen averaged weights of every stage with their lineage, written so that it appears whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.files import write_whole
+from common.plan import Plan
+from common.records import Greys
+from common.release import (
+    MANIFEST,
+    GreyConstants,
+    IdentifierFacts,
+    Lineage,
+    Manifest,
+    Release,
+    StageFile,
+    file_digest,
+    load_release,
+)
+from common.sequences import Sequence
+from common.study import Stage, Study, code_version
+from server.journal import Journal
+
+
+def write_release(journal: Journal) -> Release:
+    """Write `<out>/release` from the journal's finished stages; the same journal gives the same bytes.
+
+    The folder is written aside and renamed, so that a reader never meets a part of it.
+    """
+    study, plan = journal.study, journal.plan()
+    aside, final = journal.out / ".release.part", journal.out / "release"
+    shutil.rmtree(aside, ignore_errors=True)
+    stages = {stage: _copy_weights(journal, stage, aside) for stage in study.stages.present}
+    manifest = Manifest(
+        study=study,
+        study_digest=study.digest,
+        plan=plan,
+        code_version=code_version(),
+        stages=stages,
+        greys=reference_greys(study, plan, journal.greys()),
+        identifier=_identifier(study),
+    )
+    write_whole(aside / MANIFEST, manifest.to_bytes())
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    return load_release(final)
+
+
+def reference_greys(
+    study: Study, plan: Plan, greys: Mapping[str, Mapping[Sequence, Greys]]
+) -> dict[Sequence, GreyConstants]:
+    """Return each sequence's median constants at the reference site, or at the first site by name that gave them."""
+    order = [study.reference_site, *(entry.site for entry in plan.inventory if entry.site != study.reference_site)]
+    found: dict[Sequence, GreyConstants] = {}
+    for sequence in study.sequences:
+        for site in order:
+            if sequence in greys.get(site, {}):
+                found[sequence] = GreyConstants(site=site, constants=greys[site][sequence].constants)
+                break
+    return found
+
+
+def lineage(run: str, records: list[dict[str, Any]]) -> Lineage:
+    """Return where a stage's weights come from, by the records of its rounds."""
+    sites: dict[str, int] = {}
+    groups: dict[str, set[str]] = {}
+    for record in records:
+        for site, entry in record["sites"].items():
+            for group, patients in entry.get("patients", {}).items():
+                sites[site] = max(sites.get(site, 0), patients)
+                groups.setdefault(group, set()).add(site)
+    return Lineage(
+        run=run,
+        rounds=len(records),
+        sites=dict(sorted(sites.items())),
+        groups={group: tuple(sorted(groups[group])) for group in sorted(groups)},
+    )
+
+
+def _copy_weights(journal: Journal, stage: Stage, folder: Path) -> StageFile:
+    name = f"{stage.value}.safetensors"
+    write_whole(folder / name, journal.weights(stage).read_bytes())
+    return StageFile(file=name, sha256=file_digest(folder / name), lineage=lineage(journal.run, journal.records(stage)))
+
+
+def _identifier(study: Study) -> IdentifierFacts | None:
+    settings = study.stages.identifier
+    if settings is None:
+        return None
+    return IdentifierFacts(slice_threshold=settings.slice_threshold, volume_threshold=settings.volume_threshold)

@@ -1,0 +1,175 @@
+"""The loop: inventory, then stage after stage, round after round, then the release; from the last round that counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from common.nets.stage_models import build_model
+from common.plan import Plan
+from common.study import Study
+from server.aggregation.moving_average import start
+from server.aggregation.weighted import aggregate
+from server.events import (
+    Listener,
+    RoundFinished,
+    RoundStarted,
+    RunFinished,
+    RunPlanned,
+    StageFinished,
+    StageStarted,
+    ignore,
+)
+from server.exchange import Exchange
+from server.journal import Checkpoint, Journal
+from server.one_round import OneRound, Outcome
+from server.registry import write_release
+from server.result import COMPLETE, FAILED, INCOMPLETE, RunResult, SiteFault
+from server.roster import Roster, call_roll
+from server.stages import ModelBuilder, StageModel, open_stage
+
+
+class _RunOverError(Exception):
+    """A round does not count, so the run ends with what stands."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def run_study(
+    grid: Grid,
+    study: Study,
+    out: Path,
+    resume: bool = False,
+    on_event: Listener = ignore,
+    build: ModelBuilder = build_model,
+) -> RunResult:
+    """Drive a study over a grid to its end, whatever it is, and write it down.
+
+    Args:
+        grid: Flower's; the sites' ClientApps are at its other end.
+        study: what to run; its sites are the consortium.
+        out: the run's folder.
+        resume: go on after the last round that counts, in a folder that holds a run.
+        on_event: hears what happens; where it raises the run stops, and can be resumed.
+        build: where the networks come from.
+    Returns:
+        How it ended; `require_complete()` raises FederationError unless complete.
+    Raises:
+        StudyError: where `out` holds another run.
+        ReleaseError: where a checkpoint is damaged.
+    """
+    return _Run(Exchange(grid), Journal.open(out, study, resume), on_event, build).play()
+
+
+class _Run:
+    """One run of a study, and the sites that failed in it."""
+
+    def __init__(self, exchange: Exchange, journal: Journal, on_event: Listener, build: ModelBuilder) -> None:
+        self.exchange, self.journal, self.on_event, self.build = exchange, journal, on_event, build
+        self.study = journal.study
+        self.faults: list[SiteFault] = []
+
+    def play(self) -> RunResult:
+        """Play every stage and release, or end early."""
+        try:
+            roster, plan = self._plan()
+            for stage in self.study.stages.present:
+                self._play_stage(open_stage(stage, self.study, plan, self.build), plan, roster)
+            release = write_release(self.journal)
+            result = self._result(COMPLETE, None, release.path, release.digest)
+        except _RunOverError as over:
+            result = self._result(over.status, str(over), None, None)
+        self.journal.finish(result)
+        self.on_event(RunFinished(result))
+        return result
+
+    def _result(self, status: str, reason: str | None, release: Path | None, digest: str | None) -> RunResult:
+        return RunResult(status, self.journal.run, self.journal.out, release, digest, reason, tuple(self.faults))
+
+    def _plan(self) -> tuple[Roster, Plan]:
+        """Call the roll and freeze the plan, or find the frozen one; a site that is not in it stays out."""
+        roster = call_roll(self.exchange, self.study)
+        self.faults += roster.faults
+        self._require("the inventory", set(roster.members), set(roster.members))
+        if not self.journal.planned:
+            members = roster.members.values()
+            plan = Plan(study_digest=self.study.digest, inventory=tuple(member.inventory for member in members))
+            self.journal.freeze(plan, {member.site: member.greys for member in members})
+        plan = self.journal.plan()
+        known = {entry.site for entry in plan.inventory}
+        self.faults += [SiteFault(site, "not-in-plan") for site in roster.members if site not in known]
+        self.on_event(RunPlanned(self.journal.run, plan, tuple(self.faults)))
+        return Roster({site: roster.members[site] for site in roster.members if site in known}, roster.faults), plan
+
+    def _require(self, where: str, contributed: set[str], answered: set[str]) -> None:
+        """End the run where a required site is missing, or fewer sites than the quorum answered well.
+
+        A site that has nothing to learn a stage from, and says so, answered well; but somebody must contribute.
+        """
+        federation = self.study.federation
+        status = INCOMPLETE if answered else FAILED
+        missing = sorted(set(federation.required) - answered)
+        if missing:
+            raise _RunOverError(status, f"{where} lacks {', '.join(missing)}, which the study requires")
+        if len(answered) < federation.quorum:
+            raise _RunOverError(status, f"{where} reached {len(answered)} sites of a quorum of {federation.quorum}")
+        if not contributed:
+            raise _RunOverError(FAILED, f"{where}: no site has anything to learn from; leave the stage out")
+
+    def _play_stage(self, model: StageModel, plan: Plan, roster: Roster) -> None:
+        """Play the rounds of a stage that do not count yet."""
+        stage, settings = model.stage, model.settings
+        last = self.journal.last(stage) or Checkpoint(0, model.initial, start(model.initial), {"sat_out": []})
+        tensors, average, sat_out = last.tensors, last.average, set(last.record["sat_out"])
+        self.faults += self.journal.faults(stage)
+        self.on_event(StageStarted(stage, settings.rounds, last.round))
+        for number in range(last.round + 1, settings.rounds + 1):
+            began = time.monotonic()
+            asked = {site: member.node for site, member in roster.members.items() if site not in sat_out}
+            self.on_event(RoundStarted(stage, number, settings.rounds, tuple(asked)))
+            one = OneRound(self.exchange, self.journal, model, plan, roster, number, asked)
+            outcome = one.play(tensors, self.on_event)
+            self.faults += outcome.faults
+            sat_out |= outcome.sat_out
+            contributed = {update.site for update in outcome.updates}
+            self._require(f"{stage} round {number}", contributed, contributed | sat_out)
+            trained = {group for update in outcome.updates for group in update.patients}
+            cap = self.study.federation.weight_cap_patients
+            tensors = aggregate(tensors, outcome.updates, cap, model.local_prefixes)
+            average = average.moved(tensors, trained, settings.ema_decay, settings.local_steps, model.local_prefixes)
+            record = self._record(one, outcome, sat_out) | {"seconds": round(time.monotonic() - began, 3)}
+            record = self.journal.commit(stage, number, tensors, average, record)
+            self.on_event(RoundFinished(stage, number, settings.rounds, record))
+        self.on_event(StageFinished(stage, settings.rounds, self.journal.weights(stage)))
+
+    def _record(self, one: OneRound, outcome: Outcome, sat_out: set[str]) -> dict[str, Any]:
+        """Return what a round leaves behind beside its tensors."""
+        return {
+            "schema_version": 1,
+            "run": self.journal.run,
+            "stage": one.model.stage.value,
+            "round": one.number,
+            "rounds": one.model.settings.rounds,
+            "steps": one.model.settings.local_steps,
+            "sites": {site: outcome.sites[site] for site in sorted(outcome.sites)},
+            "metrics": mean_metrics(outcome.sites),
+            "sat_out": sorted(sat_out),
+        }
+
+
+def mean_metrics(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return each metric's mean over the sites that sent it, weighted by the patients that it trained on."""
+    sums: dict[str, list[tuple[int, float]]] = {}
+    for site in sorted(sites):
+        for name, value in sites[site].get("metrics", {}).items():
+            sums.setdefault(name, []).append((max(sites[site]["patients"].values()), value))
+    return {
+        name: sum(weight * value for weight, value in parts) / sum(weight for weight, _ in parts)
+        for name, parts in sorted(sums.items())
+    }

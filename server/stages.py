@@ -1,0 +1,60 @@
+"""One stage at the coordinator: its network's tensors, who may send which of them, and the stages before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from common.parameters import LOCAL, StateDict, group_of, local_prefixes, permitted_groups
+from common.plan import Plan
+from common.records import declare
+from common.release import file_digest
+from common.seeding import torch_generator
+from common.sequences import Domain
+from common.study import Stage, StageSettings, Study
+from server.gate import Gate
+from server.journal import Journal
+
+ModelBuilder = Callable[[Stage, Study, tuple[Domain, ...], torch.Generator], nn.Module]
+
+
+@dataclass(frozen=True)
+class StageModel:
+    """A stage's tensors before its first round, its gate, and its settings.
+
+    Attributes:
+        initial: all tensors, local ones included: sites never get those, a release carries their initial values.
+    """
+
+    stage: Stage
+    settings: StageSettings
+    initial: StateDict
+    local_prefixes: tuple[str, ...]
+    gate: Gate
+
+    def travelling(self, tensors: StateDict) -> StateDict:
+        """Return the tensors that go to the sites."""
+        return {name: tensor for name, tensor in tensors.items() if group_of(name, self.local_prefixes) != LOCAL}
+
+
+def open_stage(stage: Stage, study: Study, plan: Plan, build: ModelBuilder) -> StageModel:
+    """Build the stage's network with the initial weights that the study's seed gives."""
+    settings = study.stages.of(stage)
+    if settings is None:
+        raise ValueError(f"the study has no stage {stage}")
+    domains = plan.domains(study)
+    model = build(stage, study, domains, torch_generator(study.seed, "initial", stage.value))
+    initial = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    permitted = {entry.site: permitted_groups(entry.site, domains) for entry in plan.inventory}
+    prefixes = local_prefixes(model)
+    return StageModel(stage, settings, initial, prefixes, Gate(declare(initial), permitted, prefixes))
+
+
+def earlier_weights(journal: Journal, stage: Stage) -> Mapping[Stage, tuple[Path, str]]:
+    """Return file and digest of the averaged weights of every stage before `stage`."""
+    before = journal.study.stages.present[: journal.study.stages.present.index(stage)]
+    return {done: (journal.weights(done), file_digest(journal.weights(done))) for done in before}

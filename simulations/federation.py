@@ -1,0 +1,136 @@
+"""A whole federation on one machine: the real ServerApp and ClientApp over site folders, in process or on Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from simulations.environment import quieten_flower
+
+quieten_flower()
+
+from flwr.app import Context, Message, RecordDict  # noqa: E402  (Flower reads its environment when it is imported)
+from flwr.clientapp import ClientApp  # noqa: E402
+
+from client.app import SITE_KEY  # noqa: E402
+from client.app import app as real_client  # noqa: E402
+from client.config import ANY_STUDY  # noqa: E402
+from client.monitor import StepDone, watching  # noqa: E402
+from common.errors import FederationError, StudyError  # noqa: E402
+from common.files import write_whole  # noqa: E402
+from common.nets.stage_models import build_model  # noqa: E402
+from common.study import Study  # noqa: E402
+from server.app import make_app  # noqa: E402
+from server.events import Event, Listener, RunFinished, SiteProgress, ignore  # noqa: E402
+from server.result import RunResult  # noqa: E402
+from server.stages import ModelBuilder  # noqa: E402
+from server.study_text import to_toml  # noqa: E402
+from simulations.grid import RUN_ID, SERVER_NODE_ID, InProcessGrid, VirtualNode  # noqa: E402
+
+Engine = Literal["in-process", "ray"]
+Settings = dict[str, bool | float | int | str]
+
+
+def run_federation(
+    study: Study,
+    sites: Mapping[str, Path],
+    out: Path,
+    engine: Engine = "in-process",
+    resume: bool = False,
+    on_event: Listener = ignore,
+    workdirs: Path | None = None,
+    client: ClientApp = real_client,
+    build: ModelBuilder = build_model,
+) -> RunResult:
+    """Run a study over site folders on this machine.
+
+    Args:
+        study: its sites must all be among `sites`.
+        sites: site → folder of its scans, or its own `site.toml`.
+        out: the run's folder.
+        engine: `in-process`, one site after another, or `ray`, sites in processes of their own.
+        resume: go on with the run in `out`.
+        on_event: hears the server's events and, in process, every training step.
+        workdirs: where the sites keep caches and states, `out/sites` unless given; runs may share it.
+        client, build: other apps and networks than the real ones, in process only.
+    Returns:
+        How the run ended; `require_complete()` raises FederationError unless complete.
+    Raises:
+        StudyError: where a site of the study has no folder, or `out` holds another run.
+    """
+    missing = sorted(set(study.sites) - set(sites))
+    if missing:
+        raise StudyError(f"no folder for {', '.join(missing)}; the study names {', '.join(study.sites)}")
+    files = [_site_file(site, sites[site], workdirs or out / "sites", study) for site in sorted(study.sites)]
+    asked = out / "journal" / "asked.toml"
+    write_whole(asked, to_toml(study).encode())
+    settings: Settings = {"study": str(asked), "out": str(out), "resume": resume}
+    hearing = _Hearing(on_event, study)
+    try:
+        if engine == "ray":
+            from simulations.ray_engine import play_on_ray
+
+            play_on_ray(make_app(hearing), files, settings)
+        else:
+            _play_in_process(hearing, files, settings, client, build)
+    except FederationError:
+        if hearing.result is None:
+            raise
+    if hearing.result is None:
+        raise FederationError(f"{out}: the run ended without a result; look into its log")
+    return hearing.result
+
+
+class _Hearing:
+    """Passes events on, turns training steps into events, and keeps the result."""
+
+    def __init__(self, on_event: Listener, study: Study) -> None:
+        self.on_event, self.study = on_event, study
+        self.result: RunResult | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self.result = event.result
+        self.on_event(event)
+
+    def step(self, done: StepDone) -> None:
+        settings = self.study.stages.of(done.stage)
+        rounds = settings.rounds if settings else 0
+        self(SiteProgress(done.stage, done.round, rounds, done.site, done.step, done.steps, done.losses))
+
+
+def _site_file(site: str, folder: Path, workdirs: Path, study: Study) -> Path:
+    """Return the site's own site.toml, or write one that allows what the study asks."""
+    if folder.is_file():
+        return folder
+    path = workdirs / site / "site.toml"
+    lines = [
+        "schema_version = 1",
+        f"name = {json.dumps(site)}",
+        f"folder = {json.dumps(str(folder.resolve()))}",
+        f"workdir = {json.dumps(str(path.parent.resolve()))}",
+        "[policy]",
+        f"minimum_patients = {study.data.minimum_patients}",
+        f"approved_studies = [{json.dumps(ANY_STUDY)}]",
+    ]
+    write_whole(path, ("\n".join(lines) + "\n").encode())
+    return path
+
+
+def _play_in_process(
+    hearing: _Hearing, files: list[Path], settings: Settings, client: ClientApp, build: ModelBuilder
+) -> None:
+    """Run the ServerApp over a grid that calls the ClientApp in this process."""
+
+    def watched(node: int, work: Callable[[], Message]) -> Message:
+        with watching(hearing.step):
+            return work()
+
+    nodes = {
+        number: VirtualNode(client, {SITE_KEY: str(path)})
+        for number, path in enumerate(files, start=SERVER_NODE_ID + 1)
+    }
+    context = Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), dict(settings))
+    make_app(hearing, build)(InProcessGrid(nodes, watched), context)
