@@ -1,0 +1,220 @@
+"""A federation small enough to check by hand: a linear model with a head per domain, and sites of constant slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from simulations.environment import quieten_flower
+
+quieten_flower()
+
+from client.app import make_app  # noqa: E402
+from client.config import load_site  # noqa: E402
+from client.data.cache import LabelKind, open_case, write_case  # noqa: E402
+from client.data.dataset import CaseStore, SliceBatch  # noqa: E402
+from client.site import Site, site_of  # noqa: E402
+from client.training.tasks import Bench  # noqa: E402
+from client.training.trainer import NothingToTrainError  # noqa: E402
+from common.parameters import DOMAIN_PREFIX, SHARED  # noqa: E402
+from common.sequences import Domain, Sequence  # noqa: E402
+from common.study import Stage, Study, parse_study  # noqa: E402
+from server.events import Listener, ignore  # noqa: E402
+from server.result import RunResult  # noqa: E402
+from simulations.federation import run_federation  # noqa: E402
+
+SIZE = 4
+
+
+class LinearModel(nn.Module):
+    """y = head_d(trunk(x)), with a tensor that never leaves a site and a counter that has no mean."""
+
+    LOCAL_PREFIXES = ("private.",)
+
+    def __init__(self, domains: tuple[Domain, ...]) -> None:
+        super().__init__()
+        self.trunk = nn.Linear(1, 1)
+        self.heads = nn.ModuleDict({domain.key: nn.Linear(1, 1) for domain in domains})
+        self.private = nn.Linear(1, 1)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+
+def build_linear(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
+    model = LinearModel(domains)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator))
+    return model
+
+
+class LinearStep:
+    """Learns that the mean grey of a slice of sequence d, doubled, comes out of head d."""
+
+    def __init__(
+        self, model: nn.Module, study: Study, site: str, store: CaseStore, trains: Callable[..., bool], heads: bool
+    ) -> None:
+        self.model, self.study, self.store, self.heads = model, study, store, heads
+        self.own = [Domain(site, sequence) for sequence in study.sequences if Domain(site, sequence).key in model.heads]
+        if not self.own or not trains(store):
+            raise NothingToTrainError("nothing here")
+        self.optimisers: Mapping[str, torch.optim.Optimizer] = {"all": torch.optim.Adam(model.parameters(), lr=0.05)}
+
+    def draw(self, generator: torch.Generator) -> SliceBatch:
+        return self.store.draw(2, generator)
+
+    def __call__(self, batch: SliceBatch) -> dict[str, float]:
+        loss = self._loss(batch)
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        self.model.seen += 1
+        return {"loss": float(loss.detach())}
+
+    def _loss(self, batch: SliceBatch) -> torch.Tensor:
+        total = torch.zeros(())
+        for domain in self.own:
+            rows = batch.present[domain.sequence]
+            if bool(rows.any()):
+                mean = batch.images[domain.sequence][rows].mean((1, 2, 3))[:, None]
+                seen = self.model.trunk(mean)
+                drawn = self.model.heads[domain.key](seen) if self.heads else seen
+                total = total + (drawn - 2 * mean).square().mean()
+        return total + 0.01 * self.model.private(torch.ones(1)).square().sum()
+
+    def evaluate(self, store: CaseStore) -> dict[str, float]:
+        if not store.cases:
+            return {}
+        batch = store.take([(index, 0) for index in range(len(store.cases))])
+        return {"loss": float(self._loss(batch).detach())}
+
+    def patients(self) -> dict[str, int]:
+        counts = {SHARED: len(self.store.patients())}
+        for domain in self.own if self.heads else []:
+            counts[DOMAIN_PREFIX + domain.key] = len(
+                self.store.patients(lambda case, d=domain: d.sequence in case.sequences)
+            )
+        return {group: count for group, count in counts.items() if count}
+
+
+def linear_step(trains: Callable[..., bool] = lambda store: True, heads: bool = True) -> Callable[[Stage], Any]:
+    def builder(stage: Stage) -> Any:
+        def build_step(model, study, domains, site_name, store, frozen, device):
+            return LinearStep(model, study, site_name, store, trains, heads)
+
+        return build_step
+
+    return builder
+
+
+LINEAR = Bench(build_model=build_linear, step_builder=linear_step(), device=torch.device("cpu"))
+
+
+def make_study(sites: Seq[str] = ("a", "b"), **changes: Any) -> Study:
+    """A study over `sites`; `changes` are lines per table, e.g. federation="quorum = 2"."""
+    tables = {
+        "data": "holdout_fraction = 0.0",
+        "federation": "",
+        "stages.generator": "rounds = 3\nlocal_steps = 3\nema_decay = 0.5",
+        "reporting": "minimum_count = 1",
+    } | {key.replace("__", "."): value for key, value in changes.items()}
+    text = f'name = "tiny"\nsites = {list(sites)}\nreference_site = "{sites[0]}"\n'.replace("'", '"')
+    return parse_study(text + "".join(f"[{table}]\n{lines}\n" for table, lines in tables.items() if lines is not None))
+
+
+def write_site(
+    folder: Path, name: str, patients: int, sequences: Seq[Sequence], shift: float = 0.0, minimum: int = 1
+) -> Path:
+    """Write a site of `patients` cached cases whose slices are constant, and return its site.toml."""
+    for number in range(patients):
+        grey = 0.1 * (number + 1) + shift
+        arrays = {sequence.value: np.full((3, SIZE, SIZE), grey, dtype=np.float32) for sequence in sequences}
+        arrays["brain"] = np.ones((3, SIZE, SIZE), dtype=np.uint8)
+        arrays["labels"] = np.zeros((3, SIZE, SIZE), dtype=np.uint8)
+        facts = {
+            "case": f"case-{number}",
+            "patient": f"patient-{number}",
+            "sequences": [sequence.value for sequence in sequences],
+            "label_kind": LabelKind.NONE.value,
+            "bbb_disrupted": None,
+            "affine": np.eye(4).tolist(),
+            "native": {},
+            "greys": {sequence.value: {"centre": 100.0 + number, "deviation": 20.0} for sequence in sequences},
+        }
+        write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
+    (folder / "scans").mkdir(parents=True)
+    path = folder / "site.toml"
+    path.write_text(
+        f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'
+        f'[policy]\nminimum_patients = {minimum}\napproved_studies = ["*"]\n'
+    )
+    return path
+
+
+def open_cached(path: Path, study: Study) -> Site:
+    """Open a site from its cache alone."""
+    config = load_site(path)
+    cases = [open_case(file) for file in sorted((config.workdir / "cache").glob("*.safetensors"))]
+    return site_of(config.name, config.workdir, config.policy, cases, study)
+
+
+@dataclass
+class Consortium:
+    """Sites on disk and the way to run a study over them."""
+
+    root: Path
+    sites: dict[str, Path] = field(default_factory=dict)
+
+    def add(self, name: str, patients: int, sequences: Seq[Sequence], **more: Any) -> Consortium:
+        self.sites[name] = write_site(self.root / "sites" / name, name, patients, sequences, **more)
+        return self
+
+    def run(
+        self,
+        study: Study,
+        out: str = "run",
+        resume: bool = False,
+        on_event: Listener = ignore,
+        bench: Bench = LINEAR,
+        opener: Callable[[Path, Study], Site] = open_cached,
+        where: str = ".",
+    ) -> RunResult:
+        client = make_app(opener, bench)
+        return run_federation(
+            study,
+            self.sites,
+            self.root / where / out,
+            resume=resume,
+            on_event=on_event,
+            client=client,
+            build=build_linear,
+        )
+
+
+@pytest.fixture
+def consortium(tmp_path: Path) -> Consortium:
+    """Two sites: `a` holds T1 and T2 of three patients, `b` holds T2 of two."""
+    return Consortium(tmp_path).add("a", 3, [Sequence.T1, Sequence.T2]).add("b", 2, [Sequence.T2], shift=0.3)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> SimpleNamespace:
+    """What the tests build with: an empty consortium, studies, the linear bench and its parts."""
+    return SimpleNamespace(
+        consortium=Consortium(tmp_path),
+        make_study=make_study,
+        bench=LINEAR,
+        linear_step=linear_step,
+        build=build_linear,
+        open_cached=open_cached,
+        write_site=write_site,
+    )

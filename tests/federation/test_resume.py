@@ -1,0 +1,140 @@
+"""A run that is interrupted and resumed leaves the same bytes as one that is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from common.errors import ReleaseError, StudyError
+from common.study import Stage
+from server.events import RoundFinished, SiteAnswered, StageFinished
+from server.result import RunResult
+
+TIMES = ("seconds",)
+
+
+class PowerCutError(Exception):
+    """What an event callback raises to stop the coordinator where it stands."""
+
+
+def fingerprint(result: RunResult) -> dict[str, str]:
+    """SHA-256 of the release, of the checkpoints that are kept, and the metrics without their times."""
+    files = [path for folder in ("release", "rounds") for path in (result.out / folder).rglob("*.safetensors")]
+    files += [result.out / "release" / "release.json", result.out / "plan.json", result.out / "study.toml"]
+    found = {str(path.relative_to(result.out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    lines = [
+        json.loads(line, object_pairs_hook=_timeless)
+        for line in (result.out / "metrics.jsonl").read_text().splitlines()
+    ]
+    return found | {"metrics": json.dumps(lines, sort_keys=True)}
+
+
+def _timeless(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if key not in TIMES}
+
+
+def two_stages(tiny: SimpleNamespace) -> Any:
+    return tiny.make_study(
+        stages__generator="rounds = 3\nlocal_steps = 2\nema_decay = 0.8",
+        stages__synthesiser="rounds = 2\nlocal_steps = 2",
+    )
+
+
+def is_answer(event: Any, stage: Stage, number: int, site: str) -> bool:
+    return isinstance(event, SiteAnswered) and (event.stage, event.round, event.site) == (stage, number, site)
+
+
+CUTS = {
+    "after round 1": lambda e: isinstance(e, RoundFinished) and e.round == 1,
+    "after round 2": lambda e: isinstance(e, RoundFinished) and e.round == 2,
+    "within round 1": lambda e: is_answer(e, Stage.GENERATOR, 1, "a"),
+    "within round 3, all answered": lambda e: is_answer(e, Stage.GENERATOR, 3, "b"),
+    "between stages": lambda e: isinstance(e, StageFinished) and e.stage is Stage.GENERATOR,
+    "within the second stage": lambda e: is_answer(e, Stage.SYNTHESISER, 2, "a"),
+    "before the release": lambda e: isinstance(e, StageFinished) and e.stage is Stage.SYNTHESISER,
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_resumed_run_leaves_the_same_bytes(name: str, consortium: Any, tiny: SimpleNamespace) -> None:
+    study, cut = two_stages(tiny), CUTS[name]
+    undisturbed = fingerprint(consortium.run(study, where="undisturbed"))
+
+    def strike(event: Any) -> None:
+        if cut(event):
+            raise PowerCutError
+
+    for path in consortium.root.glob("sites/*/work/state"):
+        path.rename(path.with_name("state-of-the-undisturbed-run"))
+    with pytest.raises(PowerCutError):
+        consortium.run(study, where="cut", on_event=strike)
+    assert fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
+
+
+def test_a_run_that_was_cut_again_and_again_leaves_the_same_bytes(consortium: Any, tiny: SimpleNamespace) -> None:
+    study = two_stages(tiny)
+    undisturbed = fingerprint(consortium.run(study, where="undisturbed"))
+
+    def strike(event: Any) -> None:
+        if isinstance(event, RoundFinished):
+            raise PowerCutError
+
+    for attempt in range(5):
+        with pytest.raises(PowerCutError):
+            consortium.run(study, where="cut", on_event=strike, resume=attempt > 0)
+    assert fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
+
+
+def test_a_torn_line_of_metrics_is_mended(consortium: Any, tiny: SimpleNamespace) -> None:
+    study = two_stages(tiny)
+    result = consortium.run(study)
+    whole = (result.out / "metrics.jsonl").read_bytes()
+    (result.out / "metrics.jsonl").write_bytes(whole[:-30])
+    assert consortium.run(study, resume=True).status == "complete"
+    assert (result.out / "metrics.jsonl").read_bytes() == whole
+
+
+def test_resuming_a_complete_run_trains_nothing(consortium: Any, tiny: SimpleNamespace) -> None:
+    study = two_stages(tiny)
+    before = consortium.run(study)
+    heard: list[Any] = []
+    after = consortium.run(study, resume=True, on_event=heard.append)
+    assert after.release_digest == before.release_digest
+    assert not any(isinstance(event, RoundFinished) for event in heard)
+
+
+def test_a_new_run_does_not_overwrite_another(consortium: Any, tiny: SimpleNamespace) -> None:
+    consortium.run(tiny.make_study())
+    with pytest.raises(StudyError, match="--resume"):
+        consortium.run(tiny.make_study())
+
+
+def test_a_run_is_not_resumed_under_another_study(consortium: Any, tiny: SimpleNamespace) -> None:
+    consortium.run(tiny.make_study())
+    with pytest.raises(StudyError, match="another study"):
+        consortium.run(tiny.make_study(federation="quorum = 2"), resume=True)
+
+
+def test_a_checkpoint_with_one_flipped_byte_is_refused(consortium: Any, tiny: SimpleNamespace) -> None:
+    study = tiny.make_study()
+    out = consortium.run(study).out
+    path: Path = out / "rounds" / "generator" / "3" / "global.safetensors"
+    blob = bytearray(path.read_bytes())
+    blob[-1] ^= 1
+    path.write_bytes(blob)
+    with pytest.raises(ReleaseError, match="changed since its round"):
+        consortium.run(study, resume=True)
+
+
+def test_a_stale_state_of_a_site_is_not_taken_by_a_new_run_of_the_same_name(
+    consortium: Any, tiny: SimpleNamespace
+) -> None:
+    study = tiny.make_study()
+    first = fingerprint(consortium.run(study, where="first"))
+    again = fingerprint(consortium.run(study, where="again"))  # the sites still keep the states of rounds 2 and 3
+    assert first == again

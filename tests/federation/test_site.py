@@ -1,0 +1,58 @@
+"""A site opened from its cache: what it offers, what too few patients hold back, who is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from client.config import Policy
+from client.data.cache import open_case
+from client.site import Site, site_of
+from common.sequences import Sequence
+
+T1, T2, FLAIR = Sequence.T1, Sequence.T2, Sequence.FLAIR
+
+
+def opened(tiny: SimpleNamespace, tmp_path: Path, policy: Policy, patients: dict[str, int], **study: str) -> Site:
+    """A site where `patients[sequence]` patients hold each sequence: the first ones."""
+    for number in range(max(patients.values())):
+        held = [Sequence(name) for name, count in patients.items() if number < count]
+        tiny.write_site(tmp_path / str(number), "a", number + 1, held)
+    files = [
+        tmp_path / str(number) / "work" / "cache" / f"{number}.safetensors" for number in range(max(patients.values()))
+    ]
+    return site_of("a", tmp_path, policy, [open_case(file) for file in files], tiny.make_study(**study))
+
+
+def test_the_inventory_counts_training_patients_by_sequence(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=1), {"T1": 3, "T2": 2})
+    assert site.inventory.training_patients == 3 and site.inventory.sequences == {T1: 3, T2: 2}
+    assert site.inventory.labelled_patients == 0
+
+
+def test_a_sequence_below_the_minimum_is_neither_offered_nor_trained_on(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=3), {"T1": 3, "T2": 2})
+    assert site.inventory.sequences == {T1: 3}
+    assert all(case.sequences == (T1,) for case in site.training.cases)
+
+
+def test_a_sequence_that_the_policy_forbids_is_not_there(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=1, sequences=(T2,)), {"T1": 3, "T2": 3})
+    assert site.inventory.sequences == {T2: 3}
+
+
+def test_held_out_patients_do_not_train(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=1), {"T1": 4}, data="holdout_fraction = 0.5")
+    training, held_out = set(site.training.patients()), set(site.held_out.patients())
+    assert len(training) == len(held_out) == 2 and not training & held_out
+
+
+def test_grey_constants_are_medians_and_need_their_minimum_count(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=1), {"T1": 3, "T2": 2}, reporting="minimum_count = 3")
+    assert set(site.greys) == {T1}
+    assert site.greys[T1].patients == 3 and site.greys[T1].constants == {"centre": 101.0, "deviation": 20.0}
+
+
+def test_counts_below_the_minimum_are_given_as_none(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=5), {"T1": 3})
+    assert site.inventory.training_patients == 0 and site.inventory.sequences == {}
