@@ -25,6 +25,20 @@ PLAIN_WIDTH = 200
 """Columns of a table that is piped, where there is no terminal to ask: wide enough that no path is cut."""
 
 
+class PlainFormatter(click.HelpFormatter):
+    """Help without the backslashes that typer puts before brackets for rich."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write terms and their explanations."""
+        super().write_dl([(term, text.replace("\\[", "[")) for term, text in rows], col_max, col_spacing)
+
+
+class PlainContext(click.Context):
+    """A context that formats plainly."""
+
+    formatter_class = PlainFormatter
+
+
 def epilog(example: str) -> str:
     """Return the end of a `--help`: limits of use, exit codes, and a line to paste, which `\\b` keeps whole."""
     return f"{RESEARCH_USE}\n\n{EXIT_CODES}\n\n\b\nExample:\n  {example}"
@@ -60,10 +74,9 @@ def run(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) 
         program: its name in usage lines.
         arguments: the command line without the program's name; None reads `sys.argv`.
     """
+    command = _plain(typer.main.get_command(app))
     try:
-        status = typer.main.get_command(app).main(
-            args=None if arguments is None else list(arguments), prog_name=program, standalone_mode=False
-        )
+        status = command.main(None if arguments is None else list(arguments), program, standalone_mode=False)
         status = status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -122,6 +135,14 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def _plain(command: click.Command) -> click.Command:
+    """Let a command and all its verbs format plainly."""
+    command.context_class = PlainContext
+    for verb in getattr(command, "commands", {}).values():
+        _plain(verb)
+    return command
+
+
 def _stdout() -> Console:
     from rich.console import Console
 
@@ -137,7 +158,7 @@ def _print_version(wanted: bool) -> None:
 def _usage_line(error: click.ClickException, program: str) -> str:
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else program
-    return f"{error.format_message()} (see {where} --help)"
+    return f"{error.format_message().rstrip('.')}; see {where} --help"
 
 
 def _os_line(error: OSError) -> str:

@@ -1,4 +1,7 @@
-"""What a site has: its cases, and for each its sequences, masks, labels, patient and BBB status. Opens no image."""
+"""What a site has: its cases, and for each its sequences, masks, labels, patient and BBB status.
+
+Names and tables tell it; of an image only the header is opened, to refuse what a release has drawn.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from client.config import PatientKey, SiteConfig
 from client.data.cache import LabelKind
 from client.data.checks.finding import Finding, Severity
+from client.data.checks.provenance import is_marked, synthetic
 from client.data.layouts.layout import Extra, Layout, ScanFile
 from client.data.layouts.mapping import pattern_to_regex
 from client.data.layouts.recognise import choose_layout, nifti_files, root_of
@@ -88,12 +92,14 @@ def scan_folder(folder: Path, site: SiteConfig | None = None) -> Catalog:
         site: the site's settings: layout, patterns of files to ignore, source of the patient key.
     Raises:
         DataError: the folder is missing or empty, files are not understood, two files claim one sequence of a case,
-            or participants.tsv is wrong; every problem at once, each with its remedy.
+            an image is marked synthetic, or participants.tsv is wrong; every problem at once, each with its remedy.
     """
     catalog = survey_folder(folder, site)
-    problems = [str(remark) for remark in catalog.remarks if remark.severity is Severity.ERROR]
+    problems = [remark for remark in catalog.remarks if remark.severity is Severity.ERROR]
+    for case in catalog.cases:
+        problems += [synthetic(path, case.case) for path in case.images.values() if is_marked(path)]
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError("\n".join(map(str, problems)))
     return catalog
 
 
@@ -101,7 +107,7 @@ def survey_folder(folder: Path, site: SiteConfig | None = None) -> Catalog:
     """Return the catalog with every problem of its names among its remarks, for `check`.
 
     Raises:
-        DataError: where nothing can be read as a scan at all, or participants.tsv is wrong.
+        DataError: where nothing can be read as a scan at all.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: not a folder; give the folder that holds the site's scans, or one case's")

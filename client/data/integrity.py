@@ -16,6 +16,7 @@ from client.data.catalog import Catalog, CatalogCase
 from client.data.checks.finding import Finding, Severity
 from client.data.checks.header import check_header
 from client.data.checks.personal import check_personal
+from client.data.checks.provenance import check_provenance
 from client.data.checks.reading import RawScan, UnreadableError, read_scan
 from client.data.checks.sketch import Sketch, sketch
 from client.data.checks.swaps import suspect_exchange, suspect_mirror
@@ -49,11 +50,14 @@ def check_catalog(
     """
     count = workers or min(4, os.cpu_count() or 1)
     reports: list[CaseReport] = []
-    with ThreadPoolExecutor(count) as pool:  # inflating and averaging release the interpreter
+    pool = ThreadPoolExecutor(count)  # inflating and averaging release the interpreter
+    try:
         for report in pool.map(check_case, catalog.cases):
             reports.append(report)
             if on_case is not None:
                 on_case(len(reports), len(catalog.cases))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interruption waits for the cases in hand alone
     findings = [
         *catalog.remarks,
         *(finding for report in reports for finding in report.findings),
@@ -75,7 +79,8 @@ def check_case(case: CatalogCase) -> CaseReport:
             remedy = "copy or export it again; this one cannot be used"
             findings.append(Finding(Severity.ERROR, case.case, path, f"unreadable: {error}", remedy, "unreadable"))
             continue
-        findings += check_header(scan, case.case) + check_personal(scan, case.case)
+        for check in (check_header, check_provenance, check_personal):
+            findings += check(scan, case.case)
         if scan.data is None:
             continue
         grids[word] = (scan.shape, scan.affine)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from client.config import PatientKey
 from client.data.checks.finding import Finding, Severity
 from client.data.layouts.participants import Participant, find_tables, read_participants, read_ucsf_metadata
+from common.errors import DataError
 
 if TYPE_CHECKING:
     from client.data.catalog import CatalogCase
@@ -27,7 +28,7 @@ def join_tables(
         key: where the patient key comes from.
         whole_site: all cases are there, so that a listed participant without scans is worth a remark.
     Raises:
-        DataError: a table cannot be read.
+        DataError: UCSF-PDGM's metadata cannot be read.
     """
     tables, metadata = find_tables(folders)
     rows: dict[str, Participant] = {}
@@ -35,7 +36,11 @@ def join_tables(
     for path in metadata[:1]:
         rows |= read_ucsf_metadata(path)
     for path in tables[:1]:
-        listed = read_participants(path)
+        try:
+            listed = read_participants(path)
+        except DataError as error:
+            remarks += [_wrong_line(path, line) for line in str(error).splitlines()]
+            continue
         rows |= listed
         if whole_site:
             remarks += _strangers(path, listed, cases)
@@ -47,6 +52,11 @@ def join_tables(
         status = case.bbb_disrupted if row.bbb_disrupted is None else row.bbb_disrupted
         joined.append(replace(case, patient=patient, bbb_disrupted=status, grade=row.grade or case.grade))
     return joined, remarks
+
+
+def _wrong_line(path: Path, problem: str) -> Finding:
+    text, _, remedy = problem.removeprefix(f"{path}:").rpartition("; ")
+    return Finding(Severity.ERROR, "", path, text.strip(), remedy, "participants")
 
 
 def _strangers(path: Path, listed: Iterable[str], cases: Sequence[CatalogCase]) -> list[Finding]:

@@ -14,6 +14,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     INFORMATION = "information"
 
+    @property
+    def plural(self) -> str:
+        """The word after a count."""
+        return {"error": "errors", "warning": "warnings", "information": "notes"}[self.value]
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -1,28 +1,22 @@
-"""What a header says of space and origin: dimensions, spacing, handedness, and whether the image is synthetic."""
+"""What a header says of space: dimensions, spacing, handedness."""
 
 from __future__ import annotations
-
-import json
-import re
 
 import numpy as np
 
 from client.data.checks.finding import Finding, Severity
-from client.data.checks.personal import extension_text, read_sidecar
 from client.data.checks.reading import RawScan, is_usable
 
 SPACING_MM = (0.2, 12.0)
 EXTENT_MM = (80.0, 500.0)
 MINIMUM_VOXELS = 4
-RELEASE_MARK = re.compile(r"SYNTHETIC [0-9a-f]{12}")
-"""How a release's `complete` begins the 80-byte description of all that it writes."""
 
 
 def check_header(scan: RawScan, case: str) -> list[Finding]:
-    """Return findings about dimensions, spacing, orientation and origin of one file."""
+    """Return findings about dimensions, spacing and orientation of one file."""
     if len(scan.shape) != 3 or min(scan.shape) < MINIMUM_VOXELS:
-        return [*_dimensions(scan, case), *_synthetic(scan, case)]
-    return [*_spacing(scan, case), *_handedness(scan, case), *_synthetic(scan, case)]
+        return _dimensions(scan, case)
+    return [*_spacing(scan, case), *_handedness(scan, case)]
 
 
 def _dimensions(scan: RawScan, case: str) -> list[Finding]:
@@ -62,23 +56,3 @@ def _handedness(scan: RawScan, case: str) -> list[Finding]:
         remedy = "convert it from DICOM again; Analyze-style files say nothing of left and right"
         return [Finding(Severity.WARNING, case, scan.path, text, remedy, "left-right")]
     return []
-
-
-def _synthetic(scan: RawScan, case: str) -> list[Finding]:
-    description = scan.header["descrip"].tobytes().decode("latin-1")
-    marks = [_mark(extension_text(extension)) for extension in scan.header.extensions] + [read_sidecar(scan.path)]
-    if not RELEASE_MARK.match(description) and not any("release" in mark and mark.get("synthetic") for mark in marks):
-        return []
-    remedy = "remove it: what a release has drawn is never a real scan, nor a target to learn"
-    return [
-        Finding(Severity.ERROR, case, scan.path, "marked synthetic by a release, offered as real", remedy, "synthetic")
-    ]
-
-
-def _mark(text: str) -> dict[str, object]:
-    """Return the JSON object that a header extension holds, or nothing."""
-    try:
-        content = json.loads(text.strip("\0 \n"))
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}

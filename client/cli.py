@@ -1,0 +1,241 @@
+"""`gliofed-client`: what a hospital runs. `check` changes nothing and comes first.
+
+Exit codes: 0 done; 2 the command line, site.toml or the study is wrong; 3 scans are wrong; 4 the release is damaged
+or does not fit; 5 the site does not allow it; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from common import console
+from common.errors import DataError, StudyError
+from common.sequences import STRUCTURAL, Sequence
+
+if TYPE_CHECKING:
+    from client.config import SiteConfig
+    from client.data.catalog import Catalog, CatalogCase
+    from client.data.checks.finding import Finding
+
+PROGRAM = "gliofed-client"
+
+app = console.new_app(
+    "Look at, check, prepare and complete one hospital's brain-tumour MRI. Scans are read, never written to.",
+    f"{PROGRAM} check ./scans",
+)
+
+FolderArgument = Annotated[
+    Path | None,
+    typer.Argument(show_default=False, help="Folder of the site's scans, or of one case; default: the site's."),
+]
+SiteOption = Annotated[
+    Path | None,
+    typer.Option("--site", show_default=False, help="site.toml: layout, patient key and policy of the site."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=256, help="Cases worked on at a time.")]
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} catalog ./scans --json"))
+def catalog(folder: FolderArgument = None, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """List a site's cases: sequences, masks, labels, BBB status.
+
+    Known layouts: BraTS 2021, BraTS 2023, BIDS, CBSI, UCSF-PDGM; any other by [layout.patterns] in site.toml.
+    """
+    from client.data.catalog import scan_folder
+
+    place, config = _place(folder, site)
+    found = scan_folder(place, config)
+    if as_json:
+        console.print_json(_catalog_json(found))
+        return
+    words = [word for word in Sequence if word in STRUCTURAL or any(word in case.images for case in found.cases)]
+    title = f"{found.folder}: {found.layout}, {len(found.cases)} cases of {len(found.patients)} patients"
+    rows = [_catalog_row(case, words) for case in found.cases]
+    console.print_table(title, ["case", "patient", *words, "brain mask", "labels", "BBB", "grade"], rows)
+    if found.ignored:
+        console.print_line(f"{len(found.ignored)} files left out (listed by --json)")
+    for remark in found.remarks:
+        console.print_line(f"{remark.severity}: {remark}")
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} check ./scans"))
+def check(
+    folder: FolderArgument = None,
+    site: SiteOption = None,
+    allow_warnings: Annotated[
+        bool, typer.Option("--allow-warnings", help="Exit with 0 where a person has looked at all warnings.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List everything wrong with a site's scans; change nothing.
+
+    Names the file, what was found and what to do. Exits with 3 where there is an error, or a warning that was not
+    allowed.
+    """
+    from client.data.catalog import survey_folder
+    from client.data.checks.finding import Severity
+    from client.data.integrity import check_catalog
+
+    place, config = _place(folder, site)
+    found = survey_folder(place, config)
+    with console.progress("checking cases") as advance:
+        findings = check_catalog(found, on_case=advance)
+    counts = Counter(finding.severity for finding in findings)
+    if as_json:
+        entries = [_finding_json(finding) for finding in findings]
+        console.print_json({"folder": str(place), "cases": len(found.cases), "findings": entries})
+    else:
+        for finding in findings:
+            console.print_line(f"{finding.severity.upper()} {_where(finding, place)}: {finding.finding}")
+            console.print_line(f"    → {finding.remedy}")
+        summary = ", ".join(f"{counts[severity]} {severity.plural}" for severity in Severity)
+        console.print_line(f"{len(found.cases)} cases: {summary}")
+    if counts[Severity.ERROR] or (counts[Severity.WARNING] and not allow_warnings):
+        raise typer.Exit(DataError.exit_code)
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} prepare ./scans --study study.toml --cache ./cache --workers 4"))
+def prepare(
+    cache: Annotated[Path | None, typer.Option(show_default=False, help="Cache folder; default: the site's.")] = None,
+    folder: FolderArgument = None,
+    study: Annotated[Path | None, typer.Option(show_default=False, help="study.toml, for its voxel grid.")] = None,
+    site: SiteOption = None,
+    workers: WorkersOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring every case to the study's grid and cache its slices.
+
+    Orientation, bias field, registration, brain extraction, grey normalisation. A second run does nothing; after an
+    interruption the same command goes on. Exits with 3 where a case could not be prepared; the others are.
+    """
+    from client.data.catalog import scan_folder
+    from client.data.preprocessing import PrepareSettings, prepare_cases
+    from common.study import Grid, load_study
+
+    place, config = _place(folder, site)
+    target = cache or (config.workdir / "cache" if config is not None else None)
+    if target is None:
+        raise StudyError("no cache folder; give --cache DIR, or a site.toml with --site")
+    if target.resolve().is_relative_to(place.resolve()):
+        raise StudyError(f"{target}: lies inside the scans, which are never written to; choose a folder beside them")
+    settings = PrepareSettings(grid=load_study(study).grid if study is not None else Grid())
+    cases = list(scan_folder(place, config).cases)
+    with console.progress("preparing cases") as advance:
+        outcome = prepare_cases(cases, settings, target, workers=workers, on_case=advance)
+    if as_json:
+        prepared = {case.case: str(case.path) for case in outcome.cases}
+        console.print_json({"cache": str(target), "prepared": prepared, "failures": dict(outcome.failures)})
+    else:
+        for case, reason in sorted(outcome.failures.items()):
+            console.print_line(f"ERROR {case}: {reason}")
+        console.print_line(f"{len(outcome.cases)} of {len(cases)} cases prepared in {target}")
+    if outcome.failures:
+        raise typer.Exit(DataError.exit_code)
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} complete ./scans/patient-7 --release ./release --out ./completed"))
+def complete(
+    case_or_folder: Annotated[
+        Path, typer.Argument(show_default=False, help="Folder of one case, or of a site's scans.")
+    ],
+    release: Annotated[Path, typer.Option(show_default=False, help="Folder of a release (holds release.json).")],
+    out: Annotated[Path, typer.Option(show_default=False, help="Folder for the results.")],
+    site_name: Annotated[
+        str | None, typer.Option(show_default=False, help="The site's name in the release; default: unknown centre.")
+    ] = None,
+    site: SiteOption = None,
+    workers: WorkersOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Complete cases with a release, in their own space.
+
+    Draws the missing sequences, harmonizes all, draws T1Gd as if the blood-brain barrier were disrupted and as if it
+    were intact, segments the tumour and identifies the barrier's status. Everything drawn is marked synthetic, in
+    its header and in a JSON file beside it.
+    """
+    from client.inference.complete import complete_folder
+
+    config = _load(site)
+    with console.progress("completing cases") as advance:
+        completed = complete_folder(
+            case_or_folder, release, out, site=config, site_name=site_name, workers=workers, on_case=advance
+        )
+    if as_json:
+        entries = [{"case": each.case, "folder": str(each.folder), "bbb": each.bbb} for each in completed]
+        console.print_json({"release": str(release), "completed": entries})
+        return
+    rows = [[each.case, str(each.bbb.get("status", "-")), str(len(each.files)), str(each.folder)] for each in completed]
+    console.print_table(f"{len(rows)} cases completed", ["case", "BBB", "files", "folder"], rows)
+
+
+def main() -> None:
+    """Entry point of `gliofed-client`."""
+    sys.exit(console.run(app, PROGRAM))
+
+
+def _load(site: Path | None) -> SiteConfig | None:
+    from client.config import load_site
+
+    return load_site(site) if site is not None else None
+
+
+def _place(folder: Path | None, site: Path | None) -> tuple[Path, SiteConfig | None]:
+    """Return the folder to read and the site's settings. Raises StudyError where neither says where the scans are."""
+    config = _load(site)
+    if folder is None and config is None:
+        raise StudyError("no folder; give the folder of the scans, or a site.toml with --site")
+    return (folder if folder is not None or config is None else config.folder) or Path(), config
+
+
+def _where(finding: Finding, folder: Path) -> str:
+    file = finding.file
+    if file is not None and file.is_relative_to(folder.absolute()):
+        file = file.relative_to(folder.absolute())
+    return str(file or finding.case or folder)
+
+
+def _catalog_row(case: CatalogCase, words: list[Sequence]) -> list[str]:
+    status = {None: "-", True: "disrupted", False: "intact"}[case.bbb_disrupted]
+    images = ["x" if word in case.images else "-" for word in words]
+    masks = ["x" if case.brain_mask else "-", case.label_kind if case.labels else "-"]
+    return [case.case, case.patient, *images, *masks, status, str(case.grade or "-")]
+
+
+def _catalog_json(found: Catalog) -> dict[str, Any]:
+    return {
+        "folder": str(found.folder),
+        "layout": found.layout,
+        "patients": len(found.patients),
+        "cases": [
+            {
+                "case": case.case,
+                "patient": case.patient,
+                "images": {sequence.value: str(path) for sequence, path in case.images.items()},
+                "brain_mask": str(case.brain_mask) if case.brain_mask else None,
+                "labels": str(case.labels) if case.labels else None,
+                "label_kind": case.label_kind.value,
+                "bbb_disrupted": case.bbb_disrupted,
+                "grade": case.grade,
+            }
+            for case in found.cases
+        ],
+        "ignored": [str(path) for path in found.ignored],
+        "remarks": [_finding_json(remark) for remark in found.remarks],
+    }
+
+
+def _finding_json(finding: Finding) -> dict[str, str | None]:
+    return {
+        "severity": finding.severity.value,
+        "case": finding.case or None,
+        "file": str(finding.file) if finding.file else None,
+        "finding": finding.finding,
+        "remedy": finding.remedy,
+        "code": finding.code,
+    }
