@@ -1,0 +1,132 @@
+"""`gliofed-server`: what a coordinator runs. `check` changes nothing and comes first.
+
+Exit codes: 0 done; 2 the command line or the study is wrong; 4 the release is damaged; 6 a run is not complete.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common import console
+from common.release import Release, load_release
+from common.study import Study, code_version, load_study
+
+PROGRAM = "gliofed-server"
+
+app = console.new_app(
+    "Check studies, verify releases, and coordinate a federation. No scan is ever here.", f"{PROGRAM} check study.toml"
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} check study.toml"))
+def check(
+    study: Annotated[Path, typer.Argument(show_default=False, help="The study.toml.")], as_json: JsonOption = False
+) -> None:
+    """Parse a study and say what it asks for, with the digest that each site approves. Changes nothing."""
+    facts = study_facts(load_study(study))
+    if as_json:
+        console.print_json(facts)
+        return
+    rows = [(name, _text(value)) for name, value in facts.items() if name != "stages"]
+    console.print_table(f"study {facts['name']}", ["fact", "value"], rows)
+    columns = ["stage", "rounds", "local steps", "batch size", "learning rate", "EMA decay"]
+    console.print_table(
+        "stages, in order", columns, [[_text(cell) for cell in stage.values()] for stage in facts["stages"]]
+    )
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} verify RUN/release"))
+def verify(
+    release: Annotated[Path, typer.Argument(show_default=False, help="A release's folder, or its run's.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Verify every digest of a release and print where it comes from; one changed byte ends with exit code 4."""
+    facts = release_facts(load_release(release))
+    if as_json:
+        console.print_json(facts)
+        return
+    rows = [(name, _text(value)) for name, value in facts.items() if name != "stages"]
+    console.print_table(f"release {facts['digest'][:12]} is as it was written", ["fact", "value"], rows)
+    columns = ["stage", "rounds", "patients by site", "SHA-256"]
+    console.print_table("stages", columns, [[_text(cell) for cell in stage.values()] for stage in facts["stages"]])
+
+
+def study_facts(study: Study) -> dict[str, Any]:
+    """Return what a study asks for, as plain values."""
+    stages = [(stage, study.stages.of(stage)) for stage in study.stages.present]
+    federation, grid = study.federation, study.grid
+    spacing_mm = " x ".join(f"{step:g}" for step in grid.spacing_mm)
+    return {
+        "name": study.name,
+        "digest": study.digest,
+        "code_version": code_version(),
+        "size": study.size,
+        "seed": study.seed,
+        "sites": list(study.sites),
+        "reference_site": study.reference_site,
+        "sequences": [sequence.value for sequence in study.sequences],
+        "grid": f"{grid.shape[0]} x {grid.shape[1]} at {spacing_mm} mm",
+        "quorum": f"{federation.quorum} of {len(study.sites)}",
+        "required_sites": list(federation.required),
+        "deadline_s": federation.deadline_s,
+        "weight_cap_patients": federation.weight_cap_patients,
+        "holdout_fraction": study.data.holdout_fraction,
+        "minimum_patients": study.data.minimum_patients,
+        "minimum_count_behind_a_number": study.reporting.minimum_count,
+        "stages": [
+            {
+                "stage": stage.value,
+                "rounds": settings.rounds,
+                "local_steps": settings.local_steps,
+                "batch_size": settings.batch_size,
+                "learning_rate": settings.learning_rate,
+                "ema_decay": settings.ema_decay,
+            }
+            for stage, settings in stages
+            if settings is not None
+        ],
+    }
+
+
+def release_facts(release: Release) -> dict[str, Any]:
+    """Return what a release says of itself, as plain values."""
+    manifest = release.manifest
+    return {
+        "digest": release.digest,
+        "study": release.study.name,
+        "study_digest": manifest.study_digest,
+        "code_version": manifest.code_version,
+        "reference_site": release.study.reference_site,
+        "domains": [domain.key for domain in release.domains if not domain.lesion],
+        "calibrated": manifest.identifier is not None and manifest.identifier.calibration is not None,
+        "use": console.RESEARCH_USE,
+        "stages": [
+            {
+                "stage": stage.value,
+                "rounds": manifest.stages[stage].lineage.rounds,
+                "patients": manifest.stages[stage].lineage.sites,
+                "sha256": manifest.stages[stage].sha256,
+            }
+            for stage in release.stages
+        ],
+    }
+
+
+def _text(value: Any) -> str:
+    """Return a value as a table shows it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count}" for key, count in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(entry) for entry in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Run the program."""
+    sys.exit(console.run(app, PROGRAM))
