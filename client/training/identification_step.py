@@ -60,9 +60,11 @@ class IdentificationStep:
         patients = store.patients(can_train)
         drawn = draw_or_recall(drawer, store, [index for indices in patients.values() for index in indices])
         self.windows = {index: windows for index, windows in drawn.items() if windows.shape[1]}
-        kept = ([index for index in indices if index in self.windows] for indices in patients.values())
-        self.by_patient = [indices for indices in kept if indices]
-        if not self.by_patient:
+        kept = [[index for index in indices if index in self.windows] for indices in patients.values()]
+        labelled = [(_label_of(store.cases[indices[0]]), indices) for indices in kept if indices]
+        by_label = [[indices for label, indices in labelled if label == wanted] for wanted in (0, 1)]
+        self.groups = [group for group in by_label if group]
+        if not self.groups:
             raise NothingToTrainError("no case of known BBB status in which the segmenter finds a tumour")
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
             "identifier": torch.optim.AdamW(
@@ -71,11 +73,14 @@ class IdentificationStep:
         }
 
     def draw(self, generator: torch.Generator) -> IdentificationBatch:
-        """Draw patients, then cases, then slices; mirror each at random, all channels alike."""
+        """Draw a status, then patients, cases and slices; mirror each slice at random, all channels alike.
+
+        Statuses are drawn evenly: else the site's prevalence alone would make one hypothesis look consistent.
+        """
         windows: list[Tensor] = []
         labels: list[int] = []
         for _ in range(max(1, self.settings.batch_size // 2)):
-            index = _one_of(_one_of(self.by_patient, generator), generator)
+            index = _one_of(_one_of(_one_of(self.groups, generator), generator), generator)
             stack = torch.from_numpy(self.windows[index])
             window = stack[:, int(torch.randint(stack.shape[1], (), generator=generator))]
             mirrored = [axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5]
@@ -106,7 +111,7 @@ class IdentificationStep:
 
     def patients(self) -> dict[str, int]:
         """Return the number of patients with a known status and a found tumour; all parameters are shared."""
-        return {SHARED: len(self.by_patient)}
+        return {SHARED: sum(len(group) for group in self.groups)}
 
 
 def can_train(case: CachedCase) -> bool:

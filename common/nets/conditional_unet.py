@@ -44,7 +44,7 @@ class UNetShape:
 
 
 SHAPES = {
-    "tiny": UNetShape(2, (32, 48, 64, 96), (False, False, True, True), 96, 4, 32, 64, 16),
+    "tiny": UNetShape(2, (24, 32, 48, 64), (False, False, True, True), 64, 4, 32, 64, 16),
     "paper": UNetShape(1, (32, 64, 128, 224), (False, False, False, True), 256, 4, 32, 128, 32),
 }
 

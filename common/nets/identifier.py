@@ -8,6 +8,7 @@ from monai.networks.nets import EfficientNetBN
 from torch import Tensor, nn
 
 INPUTS = 3
+HIDDEN = 32
 
 
 class Identifier(nn.Module):
@@ -31,13 +32,16 @@ class Identifier(nn.Module):
 
 
 def small_cnn(widths: tuple[int, ...]) -> nn.Sequential:
-    """Return 3 x 3 convolutions with group norm and ReLU, each level halving the map, averaged, and a linear layer.
+    """Return 3 x 3 convolutions with group norm and ReLU, each level halving the map, averaged, and two linear layers.
 
-    Group norm of few groups keeps the strength of an enhancement, which instance norm would divide away.
+    Group norm of few groups keeps the strength of an enhancement, which instance norm would divide away. Consistency is an
+    agreement of two facts, enhancement drawn and evidence for it: hence the hidden layer.
     """
     layers: list[nn.Module] = []
     before = INPUTS
     for width in widths:
         layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.GroupNorm(4, width), nn.ReLU()]
         before = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 1))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+    )
