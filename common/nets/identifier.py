@@ -34,8 +34,8 @@ class Identifier(nn.Module):
 def small_cnn(widths: tuple[int, ...]) -> nn.Sequential:
     """Return 3 x 3 convolutions with group norm and ReLU, each level halving the map, averaged, and two linear layers.
 
-    Group norm of few groups keeps the strength of an enhancement, which instance norm would divide away. Consistency is an
-    agreement of two facts, enhancement drawn and evidence for it: hence the hidden layer.
+    Group norm of few groups keeps the strength of an enhancement, which instance norm would divide away. Consistency is
+    an agreement of two facts, enhancement drawn and evidence for it: hence the hidden layer.
     """
     layers: list[nn.Module] = []
     before = INPUTS
