@@ -67,6 +67,12 @@ def make_app(opener: Opener = open_from_file, bench: Bench | None = None) -> Cli
     return app
 
 
+class OtherCodeError(StudyError):
+    """Coordinator and site do not run the same code, so that no digest of a study could agree."""
+
+    code = "other-code"
+
+
 class _Opened:
     """The sites that this process has opened, by file and study: later rounds need not read the folder again."""
 
@@ -76,7 +82,7 @@ class _Opened:
 
     def get(self, context: Context, study: Study, digest: str) -> Site:
         if study.digest != digest:
-            raise StudyError(f"study {study.name!r}: coordinator and site run different code; install the same version")
+            raise OtherCodeError(f"study {study.name!r}: the coordinator runs other code; install the same version")
         key = (_site_file(context), digest)
         if key not in self._sites:
             self._sites[key] = self._opener(key[0], study)

@@ -63,7 +63,7 @@ def run_federation(
     missing = sorted(set(study.sites) - set(sites))
     if missing:
         raise StudyError(f"no folder for {', '.join(missing)}; the study names {', '.join(study.sites)}")
-    files = [_site_file(site, sites[site], workdirs or out / "sites", study) for site in sorted(study.sites)]
+    files = [site_file(site, sites[site], workdirs or out / "sites", study) for site in sorted(study.sites)]
     asked = out / "journal" / "asked.toml"
     write_whole(asked, to_toml(study).encode())
     settings: Settings = {"study": str(asked), "out": str(out), "resume": resume}
@@ -101,7 +101,7 @@ class _Hearing:
         self(SiteProgress(done.stage, done.round, rounds, done.site, done.step, done.steps, done.losses))
 
 
-def _site_file(site: str, folder: Path, workdirs: Path, study: Study) -> Path:
+def site_file(site: str, folder: Path, workdirs: Path, study: Study) -> Path:
     """Return the site's own site.toml, or write one that allows what the study asks."""
     if folder.is_file():
         return folder
