@@ -1,0 +1,157 @@
+"""`gliofed-sim`: a whole consortium on one machine, for anyone without data and for methods research.
+
+Exit codes: 0 done, targets met or not (missed ones are printed and stand in the report); 2 the command line or the
+study is wrong; 3 scans are wrong; 4 a release or checkpoint is damaged; 6 a run did not reach its quorum; 130
+interrupted, run again with --resume.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from common import console
+
+if TYPE_CHECKING:
+    from simulations.report.summary import Summary
+
+PROGRAM = "gliofed-sim"
+
+app = console.new_app(
+    "Train, complete and measure a whole consortium on one machine, on phantoms or on folders of real scans.",
+    f"{PROGRAM} run simulations/scenarios/three-hospitals.toml --out demo",
+)
+
+
+class EngineName(StrEnum):
+    """Where the sites run."""
+
+    IN_PROCESS = "in-process"
+    RAY = "ray"
+
+
+class ScaleChoice(StrEnum):
+    """How large a run is."""
+
+    TINY = "tiny"
+    SMALL = "small"
+
+
+PatientsOption = Annotated[
+    int | None,
+    typer.Option("--patients", min=2, max=100_000, show_default=False, help="Phantoms a site; default: the cohort's."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=256, show_default=False, help="Patients at a time; default: all processors."),
+]
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} phantom ./phantoms --scenario three-hospitals --patients 4 --seed 1"))
+def phantom(
+    out: Annotated[Path, typer.Argument(show_default=False, help="Folder to write sites/, truth/ and cohort.json to.")],
+    scenario: Annotated[
+        str, typer.Option(help="Name of a scenario that ships with GlioFed, or path of a .cohort.toml.")
+    ] = "three-hospitals",
+    patients: PatientsOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    spacing_mm: Annotated[float, typer.Option(min=1.0, max=4.0, help="Voxel size before slices are thickened.")] = 2.0,
+    with_skull: Annotated[bool, typer.Option("--with-skull", help="Leave skull and scalp on.")] = False,
+    workers: WorkersOption = None,
+) -> None:
+    """Write site folders of phantom NIfTI, each in its hospital's layout and with its hospital's gaps.
+
+    The truth folder holds every sequence and label of every patient; training never reads it.
+    """
+    from simulations.phantom.cohort import write_cohort
+    from simulations.scenario import load_scenario
+
+    with console.progress("drawing phantoms") as advance:
+        cohort = write_cohort(
+            out, load_scenario(scenario), patients, seed, spacing_mm, with_skull, _all_if(workers), on_patient=advance
+        )
+    console.print_line(f"{cohort.sites}")
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} run simulations/scenarios/three-hospitals.toml --out demo"))
+def run(
+    study: Annotated[Path, typer.Argument(show_default=False, help="study.toml: what is trained, and how.")],
+    out: Annotated[Path, typer.Option(show_default=False, help="Folder for all that the run leaves behind.")],
+    sites: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="Folder with <site>/ (scans) or <site>.toml for each site; default: phantoms of the study's cohort.",
+        ),
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="Where the sites run.")] = EngineName.IN_PROCESS,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, if any.")] = False,
+    scale: Annotated[
+        ScaleChoice, typer.Option(help="tiny: as the files say; small: more rounds and phantoms, up to 45 minutes.")
+    ] = ScaleChoice.TINY,
+    patients: PatientsOption = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default=False, help="Seed of the phantoms; default: the study's.")
+    ] = None,
+    workers: WorkersOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the verdict.")] = False,
+) -> None:
+    """Train a consortium, release, complete its patients, measure, and write summary.json and report.html.
+
+    Targets that were missed are printed and shown; they do not change the exit code.
+    """
+    from simulations.run import RunSettings
+    from simulations.run import run as run_study
+
+    settings = RunSettings(
+        study=study,
+        out=out,
+        sites=sites,
+        engine=engine.value,
+        resume=resume,
+        scale=scale.value,
+        patients=patients,
+        seed=seed,
+        workers=_all_if(workers),
+    )
+    summary = run_study(settings)
+    if as_json:
+        console.print_json(summary.model_dump(mode="json"))
+    else:
+        print_verdict(summary, out)
+
+
+def print_verdict(summary: Summary, out: Path) -> None:
+    """Print every target with its verdict, what was missed last so that it stays in sight, and where the report is."""
+    rows = [
+        [
+            target.name,
+            "-" if target.value is None else f"{target.value:.2f}",
+            "" if target.limit is None else f"{'≤' if target.direction == 'at most' else '≥'} {target.limit:g}",
+            target.status,
+            target.detail,
+        ]
+        for target in summary.targets
+    ]
+    title = f"{summary.study.name}: {summary.data.kind}, {summary.data.evaluation} evaluation"
+    console.print_table(title, ["target", "reached", "bound", "verdict", "detail"], rows)
+    for failure in summary.failures:
+        console.print_line(f"not evaluated: {failure}")
+    missed = ", ".join(target.name for target in summary.missed)
+    console.print_line(f"missed: {missed}" if missed else "no target missed")
+    console.print_line(f"report: {out / 'report.html'}")
+
+
+def _all_if(workers: int | None) -> int:
+    """Return `workers`, all processors where none are named."""
+    return workers or os.cpu_count() or 1
+
+
+def main() -> None:
+    """Entry point of `gliofed-sim`."""
+    sys.exit(console.run(app, PROGRAM))

@@ -1,0 +1,98 @@
+"""The patients of a run that are measured: completed as their hospital would, and paired with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from client.data.preprocessing import PrepareSettings
+
+from client.config import load_site
+from client.inference.complete import complete_folder
+from client.inference.identify import BbbResult
+from common.errors import GliofedError
+from simulations.comparison.identification import Decision, compare_identification
+from simulations.comparison.subject import Subject
+from simulations.comparison.truth import Truth
+from simulations.consortium import Consortium
+from simulations.report.summary import Identification
+
+Advance = Callable[[int, int], None]
+Results = dict[tuple[str, str], BbbResult]
+"""BBB results by site and case."""
+
+
+def complete_patients(
+    consortium: Consortium, files: Mapping[str, Path], run: Path, workers: int, failures: list[str], advance: Advance
+) -> Results:
+    """Complete every evaluated patient from the hospital's own folder into `<run>/completed/<site>/<case>/`.
+
+    What cannot be completed is added to `failures`; the others are.
+    """
+    wanted = {name: {case.case for case in consortium.evaluated(name)} for name in consortium.sites}
+    total, done = 2 * sum(map(len, wanted.values())), 0
+    results: Results = {}
+    for name, path in files.items():
+        if not wanted[name]:
+            failures.append(f"{name}: no patient is held out, so none is completed or measured")
+            continue
+        config, out = load_site(path), run / "completed" / name
+        try:
+            completed = complete_folder(
+                config.folder,
+                run / "release",
+                out,
+                site=config,
+                workers=workers,
+                on_case=lambda number, _, before=done: advance(before + number, total),
+                only=wanted[name],
+            )
+        except GliofedError as error:
+            failures.append(f"{name}: {error}")
+        else:
+            results |= {(name, each.case): result_of(each.bbb) for each in completed}
+        done += 2 * len(wanted[name])
+    return results
+
+
+def result_of(bbb: Mapping[str, Any]) -> BbbResult:
+    """Return the result that `bbb.json` tells."""
+    names = [field.name for field in fields(BbbResult) if field.name != "slices"]
+    return BbbResult(**{name: bbb[name] for name in names}, slices=bbb["slices_used"])
+
+
+def find_subjects(
+    consortium: Consortium,
+    truth: Truth | None,
+    settings: PrepareSettings,
+    cache: Path,
+    workers: int,
+    failures: list[str],
+) -> list[Subject]:
+    """Return the evaluated patients; a phantom's truth is prepared into `cache`, as its hospital prepares its scans."""
+    subjects = []
+    for name in consortium.sites:
+        cases = consortium.evaluated(name)
+        true = {case.case: case for case in cases}
+        if truth is not None:
+            true, problems = truth.prepare(name, list(true), settings, cache, workers)
+            failures += problems
+        subjects += [Subject(name, case, true[case.case]) for case in cases if case.case in true]
+    return subjects
+
+
+def identify(subjects: Iterable[Subject], results: Results, truth: Truth | None) -> Identification:
+    """Compare the completed patients' BBB status with the true one, where it is known."""
+    decisions = [
+        Decision(
+            site=subject.site,
+            disrupted=subject.truth.bbb_disrupted,
+            result=results[subject.site, subject.own.case],
+            latent=truth.latent(subject.site, subject.own.case) if truth else None,
+        )
+        for subject in subjects
+        if subject.truth.bbb_disrupted is not None and (subject.site, subject.own.case) in results
+    ]
+    return compare_identification(decisions, truth.ceiling if truth else None)

@@ -1,0 +1,112 @@
+"""The summary of a run, put together from what was measured; the notes say how honest its figures are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from common.release import Release
+from simulations.comparison.evaluation import Evaluation
+from simulations.consortium import Consortium
+from simulations.report.facts import versions
+from simulations.report.summary import (
+    Cost,
+    DataFacts,
+    Identification,
+    SiteFacts,
+    StageFacts,
+    StudyFacts,
+    Summary,
+    Target,
+)
+from simulations.report.targets import (
+    hypotheses_targets,
+    identification_targets,
+    segmentation_targets,
+    translation_targets,
+)
+
+Kind = Literal["synthetic phantom", "real"]
+
+PHANTOM_NOTE = (
+    "Phantom patients, measured against the complete truth, which no site and no model saw. The figures show that the "
+    "method works and how well; they say nothing about real patients."
+)
+REAL_NOTE = "Real patients that no model saw; only sequences that a patient really has are compared."
+RESUBSTITUTION_NOTE = (
+    "Resubstitution: nobody was held out, so these are the very patients that the models were trained on, and every "
+    "figure flatters. It shows that the way from raw folders to completed cases works, not how well."
+)
+
+
+def build_summary(
+    release: Release,
+    consortium: Consortium,
+    evaluation: Evaluation,
+    identification: Identification | None,
+    *,
+    kind: Kind,
+    scale: str,
+    engine: str,
+    stages: tuple[StageFacts, ...],
+    failures: tuple[str, ...],
+    cost: Cost,
+) -> Summary:
+    """Return the whole summary, with every target judged."""
+    study = release.study
+    return Summary(
+        versions=versions(),
+        study=StudyFacts(
+            name=study.name,
+            digest=study.digest,
+            seed=study.seed,
+            size=study.size,
+            scale=scale,
+            engine=engine,
+            reference_site=study.reference_site,
+            release=release.digest,
+        ),
+        data=data_facts(consortium, kind),
+        targets=judge(evaluation, identification, small=scale == "small"),
+        stages=stages,
+        fidelity=evaluation.translation.fidelity,
+        identity=evaluation.translation.identity,
+        fill_gap=evaluation.fill_gap,
+        hypotheses=evaluation.hypotheses,
+        segmentation=evaluation.segmentation,
+        identification=identification,
+        failures=failures,
+        cost=cost,
+    )
+
+
+def judge(evaluation: Evaluation, identification: Identification | None, *, small: bool) -> tuple[Target, ...]:
+    """Return every target with its verdict."""
+    translation = evaluation.translation
+    return (
+        *translation_targets(translation.fidelity, translation.identity, small=small),
+        *hypotheses_targets(evaluation.hypotheses),
+        *segmentation_targets(evaluation.segmentation),
+        *identification_targets(identification),
+    )
+
+
+def data_facts(consortium: Consortium, kind: Kind) -> DataFacts:
+    """Return what each site brought, and what the figures can say."""
+    note = PHANTOM_NOTE if kind == "synthetic phantom" else REAL_NOTE
+    sites = tuple(
+        SiteFacts(
+            site=name,
+            training_patients=site.inventory.training_patients,
+            held_out_patients=len({case.patient for case in site.held_out.cases}),
+            sequences=dict(site.inventory.sequences),
+            labelled_patients=site.inventory.labelled_patients,
+            bbb_patients=site.inventory.bbb_patients,
+        )
+        for name, site in consortium.sites.items()
+    )
+    return DataFacts(
+        kind=kind,
+        evaluation="held-out" if consortium.held_out else "resubstitution",
+        note=note if consortium.held_out else RESUBSTITUTION_NOTE,
+        sites=sites,
+    )

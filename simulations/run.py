@@ -1,0 +1,100 @@
+"""The main job: train a consortium on one machine, release, complete its patients, measure, and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.data.preprocessing import PrepareSettings
+
+from common import console
+from common.errors import StudyError
+from common.release import load_release
+from common.study import Stage, load_study
+from simulations.comparison.evaluation import evaluate
+from simulations.comparison.truth import Truth, open_phantom
+from simulations.consortium import open_consortium, prepare_sites, write_site_files
+from simulations.evaluated import complete_patients, find_subjects, identify
+from simulations.federation import Engine, run_federation
+from simulations.progress import training_progress
+from simulations.report.build import build_summary
+from simulations.report.facts import Stopwatch, stage_facts
+from simulations.report.page import write_page
+from simulations.report.summary import Summary, write_summary
+from simulations.scale import SCALES, ScaleName, scaled
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What to run.
+
+    Attributes:
+        study: path of a study.toml; `<stem>.cohort.toml` beside it describes the phantoms.
+        out: the run's folder.
+        sites: folder that holds `<site>/` with scans, or `<site>.toml`, for each site; None makes phantoms.
+        engine: where the sites run.
+        resume: go on with the run in `out`.
+        scale: multiples of rounds and patients.
+        patients: phantom patients a site; None as the cohort says.
+        seed: of the phantoms; None as the study says.
+        workers: processes that make and prepare cases.
+    """
+
+    study: Path
+    out: Path
+    sites: Path | None = None
+    engine: Engine = "in-process"
+    resume: bool = False
+    scale: ScaleName = "tiny"
+    patients: int | None = None
+    seed: int | None = None
+    workers: int = 1
+
+
+def run(settings: RunSettings) -> Summary:
+    """Train, release, complete, measure; leave `summary.json` and `report.html` in the run's folder.
+
+    Raises:
+        StudyError: study, sites and folder do not fit together.
+        DataError: a site has no usable case.
+        FederationError: the run did not reach its quorum.
+    """
+    watch, out = Stopwatch(), settings.out
+    resumed = (out / "plan.json").is_file()
+    if resumed and not settings.resume:
+        raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")
+    study = scaled(load_study(settings.study), SCALES[settings.scale])
+    truth: Truth | None = None
+    if settings.sites is None:
+        with watch.phase("phantom"), console.progress("drawing phantoms") as advance:
+            truth = open_phantom(out / "phantom", _cohort_settings(settings, study), advance)
+    files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
+    with watch.phase("preparation"), console.progress("preparing cases") as advance:
+        failures = prepare_sites(files, study, settings.workers, advance)
+    with watch.phase("training"), training_progress(study) as listen:
+        run_federation(study, files, out, settings.engine, settings.resume, listen).require_complete()
+    release, consortium = load_release(out / "release"), open_consortium(files, study)
+    with watch.phase("completion"), console.progress("completing patients") as advance:
+        results = complete_patients(consortium, files, out, settings.workers, failures, advance)
+    with watch.phase("evaluation"):
+        prepare, cache = PrepareSettings(grid=study.grid), out / "evaluation" / "cache"
+        subjects = find_subjects(consortium, truth, prepare, cache, settings.workers, failures)
+        with console.progress("measuring") as advance:
+            evaluation = evaluate(
+                release, subjects, consortium.training(), held_out=consortium.held_out, advance=advance
+            )
+    summary = build_summary(
+        release,
+        consortium,
+        evaluation,
+        identify(subjects, results, truth) if Stage.IDENTIFIER in study.stages.present else None,
+        kind="real" if truth is None else "synthetic phantom",
+        scale=settings.scale,
+        engine=settings.engine,
+        stages=stage_facts(out / "metrics.jsonl", release),
+        failures=tuple(failures),
+        cost=watch.cost(resumed=resumed),
+    )
+    write_summary(out / "summary.json", summary)
+    write_page(out / "report.html", summary, evaluation.gallery)
+    return summary
