@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from client.data.cache import CachedCase, LabelKind
+from client.data.cache import CachedCase, LabelKind, open_case
 from client.data.dataset import SliceBatch
 from client.inference.device import device_of
 from client.inference.fill import Translator, fill_missing
@@ -70,5 +72,11 @@ def enhancing_label(case: CachedCase) -> int | None:
     if case.bbb_disrupted is not None:
         return int(case.bbb_disrupted)
     if case.label_kind is LabelKind.FULL:
-        return int((case.labels() == ET).any())
+        return int(_enhances(case.path))
     return None
+
+
+@cache
+def _enhances(path: Path) -> bool:
+    """Whether a cached label map holds ET; remembered, since a cache file is named by its content."""
+    return bool((open_case(path).labels() == ET).any())
