@@ -12,7 +12,7 @@ from client.config import load_site
 from client.privacy.outbound import Outgoing, allow_update, code_of
 from client.site import Site, open_site
 from client.training.tasks import Bench, fresh_model, state_of, train_locally
-from common.errors import StudyError
+from common.errors import GliofedError, StudyError
 from common.logs import logger
 from common.parameters import travelling_state
 from common.records import (
@@ -142,7 +142,10 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
     try:
         content = work()
     except Exception as error:
-        log.exception("a message of the coordinator could not be answered")
+        if isinstance(error, GliofedError):
+            log.warning("a message of the coordinator is answered with %s: %s", error.code, error)
+        else:
+            log.exception("a message of the coordinator could not be answered")
         content = RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
     return Message(content, reply_to=message)
 

@@ -1,0 +1,106 @@
+"""The four real stages at their smallest, through the whole federation: they train, they report what may leave, they
+resume to the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from client.app import make_app
+from client.data.cache import LabelKind, write_case
+from client.privacy.outbound import VOCABULARY
+from client.training.tasks import Bench
+from common.parameters import group_of
+from common.release import load_release
+from common.sequences import STRUCTURAL, Sequence
+from common.study import Stage
+from server.events import RoundFinished
+from simulations.federation import run_federation
+
+SHAPE = (3, 32, 48)
+ROUNDS = "rounds = 2\nlocal_steps = 1\nbatch_size = 2"
+
+
+def write_head(folder: Path, number: int, sequences: tuple[Sequence, ...], kind: LabelKind, bbb: bool | None) -> None:
+    """Write one case: an ellipse of brain with a lesion in it, other greys in each sequence."""
+    generator = np.random.default_rng(number)
+    _, h, w = np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij")
+    brain = (h**2 + w**2) < 0.8
+    lesion = ((h - 0.2) ** 2 + (w - 0.1) ** 2) < 0.08
+    arrays: dict[str, np.ndarray] = {"brain": brain.astype(np.uint8)}
+    labels = np.where(lesion, 1 if kind is LabelKind.WHOLE else 4 if bbb else 2, 0)
+    arrays["labels"] = (labels if kind is not LabelKind.NONE else np.zeros(SHAPE)).astype(np.uint8)
+    for position, sequence in enumerate(sequences):
+        image = 0.1 * position + 0.3 * h * w + 0.4 * lesion + generator.normal(0, 0.02, SHAPE)
+        arrays[sequence.value] = np.where(brain, np.clip(image, -1, 1), -1).astype(np.float32)
+    facts = {
+        "case": f"case-{number}", "patient": f"patient-{number}", "sequences": [str(name) for name in sequences],
+        "label_kind": kind.value, "bbb_disrupted": bbb, "affine": np.eye(4).tolist(), "native": {}, "greys": {},
+    }  # fmt: skip
+    write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
+
+
+@pytest.fixture
+def hospitals(tmp_path: Path) -> dict[str, Path]:
+    """`a` has everything; `b` has T2 alone, without labels."""
+    sites = {}
+    for name in ("a", "b"):
+        folder = tmp_path / "sites" / name
+        for number in range(3):
+            if name == "a":
+                write_head(folder, number, STRUCTURAL, LabelKind.FULL, bool(number % 2))
+            else:
+                write_head(folder, number, (Sequence.T2,), LabelKind.NONE, None)
+        (folder / "scans").mkdir()
+        (folder / "site.toml").write_text(
+            f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'
+            '[policy]\nminimum_patients = 1\napproved_studies = ["*"]\n'
+        )
+        sites[name] = folder / "site.toml"
+    return sites
+
+
+def test_all_stages_train_report_and_resume(hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path) -> None:
+    study = tiny.make_study(
+        data="holdout_fraction = 0.34",
+        stages__generator=ROUNDS,
+        stages__synthesiser=ROUNDS + "\ndiffusion_steps = 20\nsampling_steps = 2",
+        stages__segmenter="rounds = 2\nlocal_steps = 12\nbatch_size = 2\nlearning_rate = 0.02\nema_decay = 0.0",
+        stages__identifier=ROUNDS,
+    )
+    assert study.stages.present == tuple(Stage)
+    client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
+    seen: set[str] = set()
+
+    def cut_in_the_segmenter(event: Any) -> None:
+        if isinstance(event, RoundFinished) and event.stage is Stage.SEGMENTER:
+            raise InterruptedError
+
+    whole = run_federation(study, hospitals, tmp_path / "whole" / "run", client=client)
+    whole.require_complete()
+    assert whole.faults == ()
+    records = [json.loads(line) for line in (whole.out / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        assert record["sites"]["a"]["withheld"] == []
+        seen |= set(record["metrics"])
+    assert seen <= VOCABULARY and {"training.discriminator", "training.synthesis", "held_out.mae"} <= seen
+    assert [record["sat_out"] for record in records][::2] == [[], ["b"], ["b"], ["b"]]
+
+    with pytest.raises(InterruptedError):
+        run_federation(study, hospitals, tmp_path / "cut" / "run", client=client, on_event=cut_in_the_segmenter)
+    resumed = run_federation(study, hospitals, tmp_path / "cut" / "run", client=client, resume=True)
+    assert resumed.release_digest == whole.release_digest
+
+    release = load_release(whole.out)
+    models = {stage: release.model(stage) for stage in release.stages}
+    assert all(tensor.isfinite().all() for model in models.values() for tensor in model.state_dict().values())
+    groups = release.manifest.stages[Stage.GENERATOR].lineage.groups
+    assert groups["domain/b:T2"] == ("b",) and groups["domain/a:T1:lesion"] == ("a",)
+    heads = {group_of(name) for name in models[Stage.GENERATOR].state_dict()}
+    assert "domain/b:T2:lesion" in heads and "domain/b:T2:lesion" not in groups
