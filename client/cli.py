@@ -102,8 +102,8 @@ def check(
 
 @app.command(epilog=console.epilog(f"{PROGRAM} prepare ./scans --study study.toml --cache ./cache --workers 4"))
 def prepare(
-    cache: Annotated[Path | None, typer.Option(show_default=False, help="Cache folder; default: the site's.")] = None,
     folder: FolderArgument = None,
+    cache: Annotated[Path | None, typer.Option(show_default=False, help="Cache folder; default: the site's.")] = None,
     study: Annotated[Path | None, typer.Option(show_default=False, help="study.toml, for its voxel grid.")] = None,
     site: SiteOption = None,
     workers: WorkersOption = 1,
@@ -114,16 +114,13 @@ def prepare(
     Orientation, bias field, registration, brain extraction, grey normalisation. A second run does nothing; after an
     interruption the same command goes on. Exits with 3 where a case could not be prepared; the others are.
     """
+    place, config = _place(folder, site)
+    target = _cache_folder(cache, place, config)
+
     from client.data.catalog import scan_folder
     from client.data.preprocessing import PrepareSettings, prepare_cases
     from common.study import Grid, load_study
 
-    place, config = _place(folder, site)
-    target = cache or (config.workdir / "cache" if config is not None else None)
-    if target is None:
-        raise StudyError("no cache folder; give --cache DIR, or a site.toml with --site")
-    if target.resolve().is_relative_to(place.resolve()):
-        raise StudyError(f"{target}: lies inside the scans, which are never written to; choose a folder beside them")
     settings = PrepareSettings(grid=load_study(study).grid if study is not None else Grid())
     cases = list(scan_folder(place, config).cases)
     with console.progress("preparing cases") as advance:
@@ -191,6 +188,16 @@ def _place(folder: Path | None, site: Path | None) -> tuple[Path, SiteConfig | N
     if folder is None and config is None:
         raise StudyError("no folder; give the folder of the scans, or a site.toml with --site")
     return (folder if folder is not None or config is None else config.folder) or Path(), config
+
+
+def _cache_folder(cache: Path | None, place: Path, config: SiteConfig | None) -> Path:
+    """Return where `prepare` writes. Raises StudyError where nothing says so, or the scans lie there."""
+    target = cache or (config.workdir / "cache" if config is not None else None)
+    if target is None:
+        raise StudyError("no cache folder; give --cache DIR, or a site.toml with --site")
+    if target.resolve().is_relative_to(place.resolve()):
+        raise StudyError(f"{target}: lies inside the scans, which are never written to; choose a folder beside them")
+    return target
 
 
 def _where(finding: Finding, folder: Path) -> str:

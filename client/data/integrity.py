@@ -79,8 +79,8 @@ def check_case(case: CatalogCase) -> CaseReport:
             remedy = "copy or export it again; this one cannot be used"
             findings.append(Finding(Severity.ERROR, case.case, path, f"unreadable: {error}", remedy, "unreadable"))
             continue
-        for check in (check_header, check_provenance, check_personal):
-            findings += check(scan, case.case)
+        misplaced = check_header(scan, case.case)
+        findings += misplaced + check_provenance(scan, case.case) + check_personal(scan, case.case)
         if scan.data is None:
             continue
         grids[word] = (scan.shape, scan.affine)
@@ -88,8 +88,8 @@ def check_case(case: CatalogCase) -> CaseReport:
         if word in case.images:
             if scan.volume.min() < scan.volume.max():  # an empty image is a finding already
                 digests[path] = _digest(scan)
-            small = sketch(scan)
-            if small is not None and word not in QUANTITATIVE:
+            small = sketch(scan) if not misplaced and word not in QUANTITATIVE else None
+            if small is not None:  # a misplaced image would make all others look mirrored
                 sketches[Sequence(word)] = small
     findings += _different_grids(case, grids) + suspect_mirror(case, sketches) + suspect_exchange(case, sketches)
     return CaseReport(case, tuple(findings), digests)

@@ -30,7 +30,7 @@ KEYED_NAME = re.compile(
     r"\b(?:patient|name|dob|birth|mrn)\w*\s*[=:]\s*(?!anonym|de-?id|n/?a\b|none|unknown|x+\b)[^\s;,=]+", re.IGNORECASE
 )
 DICOM_NAME = re.compile(r"[^\W\d_]{2,}\^[^\W\d_]+")
-TITLED_NAME = re.compile(r"\b(?:mr|mrs|ms|dr|prof|herr|frau)\.? [A-Z][a-z]+")
+TITLED_NAME = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|Herr|Frau)\.? [A-Z][a-z]+")
 LISTED_NAME = re.compile(r"\b[A-Z][A-Za-z'-]+, ?[A-Z][a-z]+\b")
 TWO_WORDS = re.compile(r"\b[A-Z][a-z]{2,} [A-Z][a-z]{2,}\b")
 
@@ -58,7 +58,7 @@ def check_personal(scan: RawScan, case: str) -> list[Finding]:
     """
     findings = []
     for place, text in _texts(scan, case):
-        severity, kind, word = _judge(text)
+        severity, kind, word = judge(text)
         if severity is not None:
             text = f"{kind} in the {place}: {word!r}"
             remedy = "clear the field (e.g. with nibabel: image.header[...] = b'') or export de-identified files"
@@ -66,7 +66,7 @@ def check_personal(scan: RawScan, case: str) -> list[Finding]:
     return findings
 
 
-def _judge(text: str) -> tuple[Severity | None, str, str]:
+def judge(text: str) -> tuple[Severity | None, str, str]:
     """Return the gravest thing that `text` gives away, its kind and the very words."""
     if HARMLESS.fullmatch(text):
         return None, "", ""
