@@ -9,7 +9,7 @@ from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.config import load_site
-from client.privacy.outbound import Outgoing, allow_update, code_of
+from client.privacy.outbound import Outgoing, allow_inventory, allow_update, code_of
 from client.site import Site, open_site
 from client.training.tasks import Bench, fresh_model, state_of, train_locally
 from common.errors import GliofedError, StudyError
@@ -101,7 +101,8 @@ def _site_file(context: Context) -> Path:
 def _answer_query(message: Message, context: Context, opened: _Opened) -> RecordDict:
     question = read_text(message.content, TASK, Question)
     site = opened.get(context, question.study, question.study_digest)
-    return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=site.inventory, greys=dict(site.greys)))})
+    inventory, greys = allow_inventory(site.inventory, site.greys, site.policy, question.study)
+    return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=inventory, greys=greys))})
 
 
 def _answer_task(message: Message, context: Context, opened: _Opened, bench: Bench) -> RecordDict:

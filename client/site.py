@@ -11,7 +11,7 @@ from client.config import Policy, SiteConfig
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
 from client.data.splits import split_patients
-from client.privacy.policy import check_approved, patients_behind_number, patients_behind_training
+from client.privacy.policy import check_approved, patients_behind_training
 from common.errors import DataError
 from common.plan import SiteInventory
 from common.records import Greys
@@ -29,7 +29,7 @@ class Site:
         policy: its last word.
         training, held_out: cases of the training and of the held-out patients, sequences below the minimum left out.
         inventory: counts of training patients.
-        greys: medians of the grey constants per sequence, where enough patients stand behind them.
+        greys: medians of the grey constants per sequence, and the patients behind them.
     """
 
     name: str
@@ -78,8 +78,8 @@ def site_of(name: str, workdir: Path, policy: Policy, cases: Iterable[CachedCase
         policy=policy,
         training=CaseStore(training, study.sequences),
         held_out=CaseStore(held_out, study.sequences),
-        inventory=_inventory(name, training, {sequence: held[sequence] for sequence in kept}, minimum),
-        greys=_greys(training, kept, patients_behind_number(policy, study)),
+        inventory=_inventory(name, training, {sequence: held[sequence] for sequence in kept}),
+        greys=_greys(training, kept),
     )
 
 
@@ -91,30 +91,26 @@ def _count(cases: list[CachedCase], sequence: Sequence) -> int:
     return len({case.patient for case in cases if sequence in case.sequences})
 
 
-def _inventory(name: str, cases: list[CachedCase], held: dict[Sequence, int], minimum: int) -> SiteInventory:
-    """Count patients; a count below the minimum is given as none."""
-    labelled = len({case.patient for case in cases if case.label_kind is not LabelKind.NONE})
-    with_status = len({case.patient for case in cases if case.bbb_disrupted is not None})
-    patients = len({case.patient for case in cases})
+def _inventory(name: str, cases: list[CachedCase], held: dict[Sequence, int]) -> SiteInventory:
+    """Count the training patients, all of them, those with tumour labels and those of known BBB status."""
     return SiteInventory(
         site=name,
-        training_patients=patients if patients >= minimum else 0,
+        training_patients=len({case.patient for case in cases}),
         sequences=held,
-        labelled_patients=labelled if labelled >= minimum else 0,
-        bbb_patients=with_status if with_status >= minimum else 0,
+        labelled_patients=len({case.patient for case in cases if case.label_kind is not LabelKind.NONE}),
+        bbb_patients=len({case.patient for case in cases if case.bbb_disrupted is not None}),
     )
 
 
-def _greys(cases: list[CachedCase], sequences: tuple[Sequence, ...], minimum: int) -> dict[Sequence, Greys]:
-    """Return the medians, over patients' cases, of each constant that undoes a sequence's grey normalisation."""
+def _greys(cases: list[CachedCase], sequences: tuple[Sequence, ...]) -> dict[Sequence, Greys]:
+    """Return the medians, over cases, of each constant that undoes a sequence's grey normalisation."""
     found: dict[Sequence, Greys] = {}
     for sequence in sequences:
         holding = [case for case in cases if sequence in case.sequences and case.greys.get(sequence.value)]
-        patients = len({case.patient for case in holding})
-        if patients >= minimum:
+        if holding:
             scales = [case.greys[sequence.value] for case in holding]
             found[sequence] = Greys(
-                patients=patients,
+                patients=len({case.patient for case in holding}),
                 constants={name: float(median(scale[name] for scale in scales)) for name in sorted(scales[0])},
             )
     return found

@@ -1,12 +1,14 @@
 """The one door through which anything leaves a hospital.
 
-An update leaves with the tensors of the groups that belong to the site, each with enough patients behind it, and with
-metrics whose names are in the vocabulary below, each with enough patients behind it. An error leaves as its code.
+An inventory leaves with counts and medians that enough patients stand behind. An update leaves with the tensors of the
+groups that belong to the site, each with enough patients behind it, and with metrics whose names are in the vocabulary
+below, each with enough patients behind it. An error leaves as its code.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from client.config import Policy
@@ -14,7 +16,9 @@ from client.privacy.policy import patients_behind_number, patients_behind_traini
 from client.training.update import Counted, LocalUpdate
 from common.errors import GliofedError
 from common.parameters import LOCAL, StateDict, group_of, permitted_groups
-from common.plan import Plan
+from common.plan import Plan, SiteInventory
+from common.records import Greys
+from common.sequences import Sequence
 from common.study import Study
 
 LOSSES = frozenset(
@@ -85,6 +89,25 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
     metrics = {name: metric.value for name, metric in known.items() if _may_leave(metric, policy, study)}
     few = [group for group, count in sorted(update.patients.items()) if group in permitted and 0 < count < enough]
     return Outgoing(tensors, patients, metrics, tuple(few + [name for name in known if name not in metrics]))
+
+
+def allow_inventory(
+    inventory: SiteInventory, greys: Mapping[Sequence, Greys], policy: Policy, study: Study
+) -> tuple[SiteInventory, dict[Sequence, Greys]]:
+    """Let through the counts and medians that enough patients stand behind; a smaller count leaves as none."""
+    enough = patients_behind_training(policy, study)
+    counts = {
+        "training_patients": inventory.training_patients,
+        "labelled_patients": inventory.labelled_patients,
+        "bbb_patients": inventory.bbb_patients,
+    }
+    allowed = SiteInventory(
+        site=inventory.site,
+        sequences={sequence: count for sequence, count in inventory.sequences.items() if count >= enough},
+        **{name: count if count >= enough else 0 for name, count in counts.items()},
+    )
+    behind = patients_behind_number(policy, study)
+    return allowed, {sequence: median for sequence, median in greys.items() if median.patients >= behind}
 
 
 def code_of(error: Exception) -> str:

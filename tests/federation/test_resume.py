@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ReleaseError, StudyError
+from common.errors import DataError, ReleaseError, StudyError
 from common.study import Stage
 from server.events import RoundFinished, SiteAnswered, StageFinished
 from server.result import RunResult
@@ -138,3 +138,32 @@ def test_a_stale_state_of_a_site_is_not_taken_by_a_new_run_of_the_same_name(
     first = fingerprint(consortium.run(study, where="first"))
     again = fingerprint(consortium.run(study, where="again"))  # the sites still keep the states of rounds 2 and 3
     assert first == again
+
+
+def test_a_site_that_was_not_there_at_the_beginning_stays_out_of_a_resumed_run(
+    consortium: Any, tiny: SimpleNamespace
+) -> None:
+    study = tiny.make_study()
+
+    def without_b(path: Path, asked: Any) -> Any:
+        if path.parent.name == "b":
+            raise DataError("not yet")
+        return tiny.open_cached(path, asked)
+
+    def strike(event: Any) -> None:
+        if isinstance(event, RoundFinished):
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        consortium.run(study, opener=without_b, on_event=strike)
+    result = consortium.run(study, resume=True)
+    assert result.status == "complete"
+    assert [str(fault) for fault in result.faults] == ["b: not-in-plan (inventory)"]
+
+
+def test_a_damaged_plan_is_named(consortium: Any, tiny: SimpleNamespace) -> None:
+    out = consortium.run(tiny.make_study()).out
+    for text in ("no json", "{}"):
+        (out / "plan.json").write_text(text)
+        with pytest.raises(ReleaseError, match=r"plan\.json"):
+            consortium.run(tiny.make_study(), resume=True)

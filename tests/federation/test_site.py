@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from client.config import Policy
 from client.data.cache import open_case
+from client.privacy.outbound import allow_inventory
 from client.site import Site, site_of
 from common.sequences import Sequence
 
@@ -47,12 +48,18 @@ def test_held_out_patients_do_not_train(tiny: SimpleNamespace, tmp_path: Path) -
     assert len(training) == len(held_out) == 2 and not training & held_out
 
 
-def test_grey_constants_are_medians_and_need_their_minimum_count(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    site = opened(tiny, tmp_path, Policy(minimum_patients=1), {"T1": 3, "T2": 2}, reporting="minimum_count = 3")
-    assert set(site.greys) == {T1}
+def test_grey_constants_are_medians_over_the_training_cases(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    site = opened(tiny, tmp_path, Policy(minimum_patients=1), {"T1": 3, "T2": 2})
     assert site.greys[T1].patients == 3 and site.greys[T1].constants == {"centre": 101.0, "deviation": 20.0}
+    assert site.greys[T2].constants["centre"] == 100.5
 
 
-def test_counts_below_the_minimum_are_given_as_none(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    site = opened(tiny, tmp_path, Policy(minimum_patients=5), {"T1": 3})
-    assert site.inventory.training_patients == 0 and site.inventory.sequences == {}
+def test_medians_and_counts_leave_only_with_enough_patients_behind_them(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    policy = Policy(minimum_patients=1)
+    site = opened(tiny, tmp_path, policy, {"T1": 3, "T2": 2})
+    inventory, greys = allow_inventory(
+        site.inventory, site.greys, policy, tiny.make_study(reporting="minimum_count = 3")
+    )
+    assert inventory == site.inventory and set(greys) == {T1}
+    inventory, greys = allow_inventory(site.inventory, site.greys, Policy(minimum_patients=4), tiny.make_study())
+    assert inventory.training_patients == 0 and inventory.sequences == {} and greys == {}
