@@ -47,7 +47,7 @@ class StudyFacts(Frozen):
     digest: str = Field(description="SHA-256 over the canonical study and the code version")
     seed: int = Field(description="the study's seed")
     size: str = Field(description="model size")
-    scale: str = Field(description="`tiny` or `small` for the built-in multiples of rounds, `as written` otherwise")
+    scale: str = Field(description="`tiny`: rounds as the study file says, or `small`: a multiple of them")
     engine: str = Field(description="`in-process` or `ray`")
     reference_site: str = Field(description="the site whose look all others are harmonized to")
     release: str = Field(description="SHA-256 of the release that was evaluated")
