@@ -55,11 +55,11 @@ def catalog(folder: FolderArgument = None, site: SiteOption = None, as_json: Jso
         console.print_json(_catalog_json(found))
         return
     words = [word for word in Sequence if word in STRUCTURAL or any(word in case.images for case in found.cases)]
-    title = f"{found.folder}: {found.layout}, {len(found.cases)} cases of {len(found.patients)} patients"
+    title = f"{found.folder}: {found.layout}, {console.count(len(found.cases), 'case')} of {console.count(len(found.patients), 'patient')}"
     rows = [_catalog_row(case, words) for case in found.cases]
     console.print_table(title, ["case", "patient", *words, "brain mask", "labels", "BBB", "grade"], rows)
     if found.ignored:
-        console.print_line(f"{len(found.ignored)} files left out (listed by --json)")
+        console.print_line(f"{console.count(len(found.ignored), 'file')} left out (listed by --json)")
     for remark in found.remarks:
         console.print_line(f"{remark.severity}: {remark}")
 
@@ -94,8 +94,8 @@ def check(
         for finding in findings:
             console.print_line(f"{finding.severity.upper()} {_where(finding, place)}: {finding.finding}")
             console.print_line(f"    → {finding.remedy}")
-        summary = ", ".join(f"{counts[severity]} {severity.plural}" for severity in Severity)
-        console.print_line(f"{len(found.cases)} cases: {summary}")
+        summary = ", ".join(console.count(counts[severity], severity.noun) for severity in Severity)
+        console.print_line(f"{console.count(len(found.cases), 'case')}: {summary}")
     if counts[Severity.ERROR] or (counts[Severity.WARNING] and not allow_warnings):
         raise typer.Exit(DataError.exit_code)
 
@@ -168,7 +168,7 @@ def complete(
         console.print_json({"release": str(release), "completed": entries})
         return
     rows = [[each.case, str(each.bbb.get("status", "-")), str(len(each.files)), str(each.folder)] for each in completed]
-    console.print_table(f"{len(rows)} cases completed", ["case", "BBB", "files", "folder"], rows)
+    console.print_table(f"{console.count(len(rows), 'case')} completed", ["case", "BBB", "files", "folder"], rows)
 
 
 def main() -> None:

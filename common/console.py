@@ -119,6 +119,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     _stdout().print(table)
 
 
+def count(number: int, thing: str) -> str:
+    """Return `1 case`, `2 cases`."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def print_line(text: str) -> None:
     """Write one line of result to stdout."""
     typer.echo(text)

@@ -119,7 +119,7 @@ def test_a_site_file_stands_for_its_folder(client: Run, site: Path) -> None:
     config.write_text('name = "a"\nfolder = "site"\nworkdir = "work"\n[layout]\nignore = ["c2/*"]\n')
     status, out, _ = client("catalog", "--site", config)
     assert status == 0
-    assert "1 cases of 1 patients" in out
+    assert "1 case of 1 patient" in out
     assert "2 files left out" in out
 
 

@@ -15,9 +15,9 @@ class Severity(StrEnum):
     INFORMATION = "information"
 
     @property
-    def plural(self) -> str:
-        """The word after a count."""
-        return {"error": "errors", "warning": "warnings", "information": "notes"}[self.value]
+    def noun(self) -> str:
+        """The word after a count of one."""
+        return "note" if self is Severity.INFORMATION else self.value
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from common.sequences import Sequence
 WORDS: dict[str, Role] = {
     "t1": Sequence.T1,
     "t1ce": Sequence.T1GD,
+    "t1c": Sequence.T1GD,
     "t1gd": Sequence.T1GD,
     "t2": Sequence.T2,
     "flair": Sequence.FLAIR,
