@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,7 @@ def complete_folder(
     sampling_steps: int | None = None,
     workers: int = 1,
     on_case: OnCase | None = None,
+    only: Container[str] | None = None,
 ) -> list[CompletedCase]:
     """Complete every case of a folder, or one case's folder.
 
@@ -103,6 +104,7 @@ def complete_folder(
         sampling_steps: DDIM steps, by default the study's.
         workers: processes that prepare cases.
         on_case: listens to progress.
+        only: names of the cases to complete, all unless given.
     Raises:
         ReleaseError: the release is damaged.
         DataError: the folder cannot be read, or some cases failed; all others are complete then.
@@ -112,7 +114,7 @@ def complete_folder(
         raise DataError(f"{out}: lies inside the folder of scans, which is never written to; choose another --out")
     name = site_name or (site.name if site is not None else None)
     job = _Job(opened, name, sampling_steps, PrepareSettings(grid=opened.study.grid), out)
-    cases = scan_folder(folder_or_case, site).cases
+    cases = [case for case in scan_folder(folder_or_case, site).cases if only is None or case.case in only]
     completed = {case.case: done for case in cases if (done := _finished(job, case)) is not None}
     pending = {case.case: case for case in cases if case.case not in completed}
     failures: list[str] = []
