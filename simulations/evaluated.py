@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from client.data.preprocessing import PrepareSettings
 
-from client.config import load_site
-from client.inference.complete import complete_folder
+from client.config import SiteConfig, load_site
+from client.inference.complete import CompletedCase, complete_folder
 from client.inference.identify import BbbResult
-from common.errors import GliofedError
+from common.errors import DataError
 from simulations.comparison.identification import Decision, compare_identification
 from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
@@ -38,23 +39,36 @@ def complete_patients(
         if not wanted[name]:
             failures.append(f"{name}: no patient is held out, so none is completed or measured")
             continue
-        config, out = load_site(path), run / "completed" / name
-        try:
-            completed = complete_folder(
-                config.folder,
-                run / "release",
-                out,
-                site=config,
-                workers=workers,
-                on_case=lambda number, _, before=done: advance(before + number, total),
-                only=wanted[name],
-            )
-        except GliofedError as error:
-            failures.append(f"{name}: {error}")
-        else:
-            results |= {(name, each.case): result_of(each.bbb) for each in completed}
+        listen = partial(_advance_from, done, total, advance)
+        completed, problems = _complete_site(load_site(path), wanted[name], run, workers, listen)
+        results |= {(name, each.case): result_of(each.bbb) for each in completed}
+        failures += problems
         done += 2 * len(wanted[name])
     return results
+
+
+def _complete_site(
+    config: SiteConfig, cases: set[str], run: Path, workers: int, on_case: Advance
+) -> tuple[list[CompletedCase], list[str]]:
+    """Complete `cases` of one site; a bad case costs none of the others, those done already are found as they are."""
+    out = run / "completed" / config.name
+    complete = partial(complete_folder, config.folder, run / "release", out, site=config, workers=workers)
+    try:
+        return complete(only=cases, on_case=on_case), []
+    except DataError:
+        completed: list[CompletedCase] = []
+        problems = []
+        for case in sorted(cases):
+            try:
+                completed += complete(only={case})
+            except DataError as error:
+                problems.append(f"{config.name}: {case}: not completed: {error}")
+        return completed, problems
+
+
+def _advance_from(before: int, total: int, advance: Advance, done: int, _: int) -> None:
+    """Tell `advance` what one of several sites has done."""
+    advance(before + done, total)
 
 
 def result_of(bbb: Mapping[str, Any]) -> BbbResult:

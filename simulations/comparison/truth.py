@@ -1,0 +1,59 @@
+"""The phantoms' truth: every sequence, full labels and the hidden latent; read here alone, after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.data.preprocessing import PrepareSettings, prepare_cases
+
+from client.data.cache import CachedCase, LabelKind
+from client.data.catalog import CatalogCase
+from common.sequences import STRUCTURAL
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a phantom cohort.
+
+    Attributes:
+        folder: the cohort's `truth/`.
+        ceiling: the best AUC that any method without gadolinium can reach.
+        patients: what `cohort.json` says, by site and case.
+    """
+
+    folder: Path
+    ceiling: float
+    patients: Mapping[tuple[str, str], Mapping[str, Any]]
+
+    def latent(self, site: str, case: str) -> float:
+        """Return the scalar in which the barrier's status hides."""
+        return float(self.patients[site, case]["latent"])
+
+    def prepare(
+        self, site: str, cases: Iterable[str], settings: PrepareSettings, cache: Path, workers: int
+    ) -> tuple[dict[str, CachedCase], list[str]]:
+        """Prepare the complete images of `cases` as their hospital prepares its own.
+
+        Returns:
+            The prepared cases by name, and what could not be prepared as `site: case: reason`.
+        """
+        wanted = [self._catalog_case(site, case) for case in cases]
+        outcome = prepare_cases(wanted, settings, cache / site, workers=workers)
+        problems = [f"{site}: {case}: truth not prepared: {why}" for case, why in sorted(outcome.failures.items())]
+        return {case.case: case for case in outcome.cases}, problems
+
+    def _catalog_case(self, site: str, case: str) -> CatalogCase:
+        folder = self.folder / site / case
+        return CatalogCase(
+            case=case,
+            patient=case,
+            images={sequence: folder / f"{sequence}.nii.gz" for sequence in STRUCTURAL},
+            brain_mask=folder / "brain.nii.gz",
+            labels=folder / "labels.nii.gz",
+            label_kind=LabelKind.FULL,
+            bbb_disrupted=bool(self.patients[site, case]["bbb_disrupted"]),
+            layout="truth",
+        )
