@@ -1,0 +1,35 @@
+"""Fixtures for all tests: one thread, and one tiny phantom consortium a session."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulations.phantom.cohort import Cohort
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    """Three hospitals of three patients each at 4 mm; `.sites` and `.truth` are its folders."""
+    from simulations.phantom.cohort import write_cohort
+    from simulations.scenario import load_scenario
+
+    out = tmp_path_factory.mktemp("cohort")
+    return write_cohort(out, load_scenario("three-hospitals"), patients=3, seed=7, spacing_mm=4.0)
+
+
+@pytest.fixture(scope="session")
+def tiny_site(tiny_cohort: Cohort) -> Path:
+    """Folder of hospital-a, in the BraTS 2021 layout."""
+    return tiny_cohort.sites / "hospital-a"
