@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -115,3 +116,38 @@ def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CachedC
         return open_case(path)
 
     return make
+
+
+SPACING_MM = (4.0, 4.0, 8.0)
+SHAPE = (40, 48, 18)
+
+
+def write_nifti(path: Path, data: np.ndarray, orientation: str = "LPS") -> None:
+    """Write a volume given in RAS+ voxels of `SPACING_MM`, stored as `orientation`."""
+    image = nib.Nifti1Image(data, np.diag([*SPACING_MM, 1.0]))
+    stored = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(orientation)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image.as_reoriented(stored), path)
+
+
+def head(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a stripped brain of smooth random tissue, 0 outside, and a ball in its right half, both (I, J, K)."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij")
+    brain = sum(axis**2 for axis in axes) < 0.8
+    tissue = gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), (2, 2, 1))
+    ball = (axes[0] - 0.4) ** 2 + axes[1] ** 2 + axes[2] ** 2 < 0.06
+    image = 500 + 80 * tissue / tissue.std()
+    return np.where(brain, image, 0).astype(np.float32), ball & brain
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BraTS folder: patient P1 with T1, T1Gd and FLAIR, patient P2 with T2 alone, stored as LPS."""
+    folder = tmp_path_factory.mktemp("scans")
+    for number, (case, words) in enumerate({"P1": ("t1", "t1ce", "flair"), "P2": ("t2",)}.items()):
+        image, ball = head(number)
+        for word in words:
+            write_nifti(folder / case / f"{case}_{word}.nii.gz", image + 200 * ball)
+    return folder
