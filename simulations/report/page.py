@@ -17,7 +17,7 @@ from common.sequences import STRUCTURAL, Sequence
 from common.study import Stage
 from simulations.report.charts import colour, line_chart, roc_chart
 from simulations.report.pictures import Gallery
-from simulations.report.summary import Method, PairFidelity, StageFacts, Summary
+from simulations.report.summary import Method, PairFidelity, Segmentation, StageFacts, Summary
 from simulations.report.targets import mean_by_pair
 
 TEMPLATE = "page.html"
@@ -71,7 +71,7 @@ def write_page(path: Path, summary: Summary, gallery: Gallery) -> None:
 def render_page(summary: Summary, gallery: Gallery) -> str:
     """Return the report as HTML that needs no other file."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, bytes=byte_text, seconds=seconds_text)
+    environment.filters.update(number=number, figure=figure, bytes=byte_text, seconds=seconds_text)
     template = environment.from_string(files("simulations.report").joinpath(TEMPLATE).read_text("utf-8"))
     sites = [entry.site for entry in summary.data.sites]
     colours = {site: colour(index) for index, site in enumerate(sites)}
@@ -86,6 +86,7 @@ def render_page(summary: Summary, gallery: Gallery) -> str:
         worst_site=max(ranked, key=lambda matrix: matrix.ratio or 0.0).site if len(ranked) > 1 else None,
         methods=METHODS,
         method_tables=[(region, method_rows(summary.fidelity, region)) for region in ("brain", "lesion")],
+        dice_rows=dice_rows(summary.segmentation),
         roc=_roc(summary),
         stages=[(STAGE_TITLES[stage.stage], stage, stage_charts(stage, colours)) for stage in summary.stages],
     )
@@ -122,6 +123,39 @@ def method_rows(
     return rows
 
 
+@dataclass(frozen=True)
+class DiceRow:
+    """Whole-tumour Dice of one site: with all real, and with each structural sequence filled, in their order."""
+
+    site: str
+    patients: int
+    real: float | None
+    filled: tuple[float | None, ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """The worst fill against all real; None where either was not measured."""
+        known = [value for value in self.filled if value is not None]
+        return min(known) / self.real if known and self.real else None
+
+
+def dice_rows(found: Iterable[Segmentation]) -> list[DiceRow]:
+    """Return one row a site, in the order of the summary."""
+    by_site: dict[str, dict[Sequence | None, Segmentation]] = {}
+    for entry in found:
+        by_site.setdefault(entry.site, {})[entry.filled] = entry
+    return [
+        DiceRow(
+            site=site,
+            patients=entries[None].patients,
+            real=entries[None].dice["WT"],
+            filled=tuple(entries[name].dice["WT"] if name in entries else None for name in STRUCTURAL),
+        )
+        for site, entries in by_site.items()
+        if None in entries
+    ]
+
+
 def stage_charts(stage: StageFacts, colours: dict[str, str]) -> list[Markup]:
     """Return one chart a loss, with a line a site over the rounds."""
     names = sorted({name for entry in stage.rounds for losses in entry.losses.values() for name in losses})
@@ -142,6 +176,11 @@ def stage_charts(stage: StageFacts, colours: dict[str, str]) -> list[Markup]:
 def number(value: float | None, digits: int = 2) -> str:
     """Return a figure with `digits` decimals, a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def figure(value: float | None) -> str:
+    """Return a target's figure: whole numbers as such, others with two decimals."""
+    return number(value, 0 if value is not None and value == int(value) else 2)
 
 
 def byte_text(count: float) -> str:

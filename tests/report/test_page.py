@@ -3,7 +3,16 @@ import re
 import pytest
 
 from common.errors import GliofedError
-from simulations.report.page import byte_text, method_rows, render_page, seconds_text, site_matrices, write_page
+from simulations.report.page import (
+    byte_text,
+    dice_rows,
+    figure,
+    method_rows,
+    render_page,
+    seconds_text,
+    site_matrices,
+    write_page,
+)
 from simulations.report.pictures import Gallery
 
 
@@ -54,6 +63,16 @@ def test_the_method_with_the_smallest_error_wins_its_row(summary):
     for _, errors, best in method_rows(summary.fidelity, "brain"):
         assert best == "generator"
         assert errors["generator"] == min(errors.values())
+
+
+def test_the_worst_fill_decides_a_sites_row(summary):
+    every, *_ = dice_rows(summary.segmentation)
+    assert (every.site, every.real, every.filled) == ("all", 0.84, (0.82,) * 4)
+    assert every.ratio == pytest.approx(0.82 / 0.84)
+
+
+def test_counts_are_shown_whole_and_measures_with_two_decimals():
+    assert [figure(value) for value in (12, 9.0, 0.8, None)] == ["12", "9", "0.80", "–"]
 
 
 def test_sizes_and_times_read_well():
