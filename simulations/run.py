@@ -11,8 +11,9 @@ from common import console
 from common.errors import StudyError
 from common.release import load_release
 from common.study import Stage, load_study
+from simulations.cohort import cohort_of, draw_phantoms
 from simulations.comparison.evaluation import evaluate
-from simulations.comparison.truth import Truth, open_phantom
+from simulations.comparison.truth import Truth
 from simulations.consortium import open_consortium, prepare_sites, write_site_files
 from simulations.evaluated import complete_patients, find_subjects, identify
 from simulations.federation import Engine, run_federation
@@ -67,7 +68,9 @@ def run(settings: RunSettings) -> Summary:
     truth: Truth | None = None
     if settings.sites is None:
         with watch.phase("phantom"), console.progress("drawing phantoms") as advance:
-            truth = open_phantom(out / "phantom", _cohort_settings(settings, study), advance)
+            scenario = cohort_of(settings.study, study, SCALES[settings.scale], settings.patients)
+            seed = study.seed if settings.seed is None else settings.seed
+            truth = draw_phantoms(out / "phantom", scenario, seed, settings.workers, advance)
     files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)

@@ -11,7 +11,11 @@ from client.data.preprocessing import PrepareSettings, prepare_cases
 
 from client.data.cache import CachedCase, LabelKind
 from client.data.catalog import CatalogCase
+from common.errors import DataError
 from common.sequences import STRUCTURAL
+from simulations.phantom.cohort import load_cohort
+
+DISRUPTED = "disrupted"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,16 @@ class Truth:
             brain_mask=folder / "brain.nii.gz",
             labels=folder / "labels.nii.gz",
             label_kind=LabelKind.FULL,
-            bbb_disrupted=bool(self.patients[site, case]["bbb_disrupted"]),
+            bbb_disrupted=self.patients[site, case]["bbb"] == DISRUPTED,
             layout="truth",
         )
+
+
+def read_truth(cohort: Path) -> Truth:
+    """Return the truth of a finished phantom cohort. Raises DataError where there is none."""
+    facts = load_cohort(cohort)
+    try:
+        patients = {(entry["site"], entry["case"]): entry for entry in facts["patients"]}
+        return Truth(cohort / "truth", float(facts["ceiling"]), patients)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{cohort}: cohort.json lacks {error}; draw the phantoms again in another folder") from None
