@@ -28,6 +28,7 @@ from server.result import RunResult  # noqa: E402
 from server.stages import ModelBuilder  # noqa: E402
 from server.study_text import to_toml  # noqa: E402
 from simulations.grid import RUN_ID, SERVER_NODE_ID, InProcessGrid, VirtualNode  # noqa: E402
+from simulations.process_grid import ProcessGrid  # noqa: E402
 
 Engine = Literal["in-process", "ray"]
 Settings = dict[str, bool | float | int | str]
@@ -40,6 +41,7 @@ def run_federation(
     engine: Engine = "in-process",
     resume: bool = False,
     on_event: Listener = ignore,
+    workers: int = 1,
     workdirs: Path | None = None,
     client: ClientApp = real_client,
     build: ModelBuilder = build_model,
@@ -50,11 +52,12 @@ def run_federation(
         study: its sites must all be among `sites`.
         sites: site → folder of its scans, or its own `site.toml`.
         out: the run's folder.
-        engine: `in-process`, one site after another, or `ray`, sites in processes of their own.
+        engine: `in-process`, on a grid of our own, or `ray`, on Flower's simulation runtime.
+        workers: sites at work at a time on our own grid; with more than one they run in processes of their own.
         resume: go on with the run in `out`.
         on_event: hears the server's events and, in process, every training step.
         workdirs: where the sites keep caches and states, `out/sites` unless given; runs may share it.
-        client, build: other apps and networks than the real ones, in process only.
+        client, build: other apps and networks than the real ones, with one worker only.
     Returns:
         How the run ended; `require_complete()` raises FederationError unless complete.
     Raises:
@@ -73,6 +76,8 @@ def run_federation(
             from simulations.ray_engine import play_on_ray
 
             play_on_ray(make_app(hearing), files, settings)
+        elif workers > 1:
+            _play_in_processes(hearing, files, settings, min(workers, len(files)))
         else:
             _play_in_process(hearing, files, settings, client, build)
     except FederationError:
@@ -128,9 +133,20 @@ def _play_in_process(
         with watching(hearing.step):
             return work()
 
-    nodes = {
-        number: VirtualNode(client, {SITE_KEY: str(path)})
-        for number, path in enumerate(files, start=SERVER_NODE_ID + 1)
-    }
-    context = Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), dict(settings))
-    make_app(hearing, build)(InProcessGrid(nodes, watched), context)
+    nodes = {number: VirtualNode(client, configuration) for number, configuration in _configurations(files).items()}
+    make_app(hearing, build)(InProcessGrid(nodes, watched), _context(settings))
+
+
+def _play_in_processes(hearing: _Hearing, files: list[Path], settings: Settings, workers: int) -> None:
+    """Run the ServerApp over a grid whose sites are at work in processes of their own."""
+    with ProcessGrid(_configurations(files), workers, hearing.step) as grid:
+        make_app(hearing)(grid, _context(settings))
+
+
+def _configurations(files: list[Path]) -> dict[int, dict[str, str]]:
+    """Return the node configuration of each site, by node."""
+    return {number: {SITE_KEY: str(path)} for number, path in enumerate(files, start=SERVER_NODE_ID + 1)}
+
+
+def _context(settings: Settings) -> Context:
+    return Context(RUN_ID, SERVER_NODE_ID, {}, RecordDict(), dict(settings))
