@@ -10,10 +10,10 @@ from client.data.preprocessing import PrepareSettings
 from common import console
 from common.errors import StudyError
 from common.release import load_release
-from common.study import Stage, load_study
+from common.study import Stage, Study, load_study
 from simulations.cohort import cohort_of, draw_phantoms
 from simulations.comparison.evaluation import evaluate
-from simulations.comparison.truth import Truth
+from simulations.comparison.truth import Truth, read_truth
 from simulations.consortium import open_consortium, prepare_sites, write_site_files
 from simulations.evaluated import complete_patients, find_subjects, identify
 from simulations.federation import Engine, run_federation
@@ -32,7 +32,8 @@ class RunSettings:
     Attributes:
         study: path of a study.toml; `<stem>.cohort.toml` beside it describes the phantoms.
         out: the run's folder.
-        sites: folder that holds `<site>/` with scans, or `<site>.toml`, for each site; None makes phantoms.
+        sites: folder that holds `<site>/` with scans, or `<site>.toml`, for each site; None makes phantoms. The
+            `sites` folder of a phantom cohort is known as such, and measured against its truth.
         engine: where the sites run.
         resume: go on with the run in `out`.
         scale: multiples of rounds and patients.
@@ -65,12 +66,8 @@ def run(settings: RunSettings) -> Summary:
     if resumed and not settings.resume:
         raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")
     study = scaled(load_study(settings.study), SCALES[settings.scale])
-    truth: Truth | None = None
-    if settings.sites is None:
-        with watch.phase("phantom"), console.progress("drawing phantoms") as advance:
-            scenario = cohort_of(settings.study, study, SCALES[settings.scale], settings.patients)
-            seed = study.seed if settings.seed is None else settings.seed
-            truth = draw_phantoms(out / "phantom", scenario, seed, settings.workers, advance)
+    with watch.phase("phantom"):
+        truth = find_truth(settings, study)
     files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)
@@ -101,3 +98,14 @@ def run(settings: RunSettings) -> Summary:
     write_summary(out / "summary.json", summary)
     write_page(out / "report.html", summary, evaluation.gallery)
     return summary
+
+
+def find_truth(settings: RunSettings, study: Study) -> Truth | None:
+    """Return the truth of the phantoms that are drawn here, or whose site folders were given; None for real scans."""
+    if settings.sites is not None:
+        cohort = settings.sites.resolve().parent
+        return read_truth(cohort) if (cohort / "cohort.json").is_file() else None
+    scenario = cohort_of(settings.study, study, SCALES[settings.scale], settings.patients)
+    seed = study.seed if settings.seed is None else settings.seed
+    with console.progress("drawing phantoms") as advance:
+        return draw_phantoms(settings.out / "phantom", scenario, seed, settings.workers, advance)
