@@ -1,4 +1,4 @@
-"""`*.cohort.toml`: a phantom consortium, its hospitals, scanners, lost sequences and the strength of the BBB's trace."""
+"""`*.cohort.toml`: a phantom consortium: hospitals, scanners, lost sequences, and how strong the BBB's trace is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import StudyError
-from common.sequences import NEEDS_GADOLINIUM, QUANTITATIVE, SITE_NAME, STRUCTURAL, Sequence
+from common.sequences import QUANTITATIVE, SITE_NAME, STRUCTURAL, Sequence
 from common.study import Frozen, line_of
 
 SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
 SUFFIX = ".cohort.toml"
+
+FIELDS_TESLA = (1.5, 3.0)
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0, le=30_000)]
@@ -62,7 +64,7 @@ class Protocol(Frozen):
 class Scanner(Frozen):
     """One hospital's scanner; `slice_thickness_mm` is left out where slices are as thin as the phantom's voxels."""
 
-    field_tesla: Literal[1.5, 3.0]
+    field_tesla: float
     slice_thickness_mm: Annotated[float, Field(ge=1, le=8)] | None = None
     snr: Annotated[float, Field(ge=3, le=200)]
     bias: Annotated[float, Field(ge=0, le=1)] = 0.15
@@ -74,6 +76,8 @@ class Scanner(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.field_tesla not in FIELDS_TESLA:
+            raise ValueError("field_tesla: tissue values are known at 1.5 and 3.0 T")
         missing = sorted({Sequence.T1, Sequence.T2, Sequence.FLAIR} - set(self.protocols))
         if missing:
             raise ValueError(f"protocols: {', '.join(missing)} missing; T1Gd takes T1's unless it has its own")
@@ -97,7 +101,7 @@ class Losses(Frozen):
         one_at_random: the patient keeps one of the sequences of `keep`, drawn with these weights.
     """
 
-    keep: dict[Sequence, Probability] = {}
+    keep: dict[Sequence, Probability] = Field(default_factory=dict)
     complete: Probability = 0.0
     patterns: tuple[tuple[Sequence, ...], ...] = ()
     one_at_random: bool = False
@@ -143,7 +147,7 @@ class Hospital(Frozen):
 
 
 class Scenario(Frozen):
-    """A consortium. `separation` is d: the BBB status moves one latent of unit deviation by d, and nothing else without gadolinium."""
+    """A consortium; without gadolinium the BBB status moves one latent of unit deviation by `separation`, no more."""
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -177,15 +181,16 @@ def parse_scenario(text: str, origin: str = "scenario") -> Scenario:
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:
-    """Load a scenario by the name of one that ships with GlioFed, or by path. Raises StudyError where it cannot be read."""
+    """Load a scenario by path, or by name one that ships with GlioFed. Raises StudyError where it cannot be read."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = SCENARIO_FOLDER / f"{name_or_path}{SUFFIX}"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
+        known = ", ".join(scenario_names())
         raise StudyError(
-            f"{name_or_path}: no such scenario; give the path of a {SUFFIX} file or one of: {', '.join(scenario_names())}"
+            f"{name_or_path}: no such scenario; give the path of a {SUFFIX} file or one of: {known}"
         ) from None
     return parse_scenario(text, origin=str(path))
 
@@ -193,11 +198,6 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
 def scenario_names() -> tuple[str, ...]:
     """Names of the scenarios that ship with GlioFed, sorted."""
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in SCENARIO_FOLDER.glob(f"*{SUFFIX}")))
-
-
-def needs_gadolinium(sequences: tuple[Sequence, ...]) -> bool:
-    """Say whether any of `sequences` could not be had without contrast agent."""
-    return bool(NEEDS_GADOLINIUM & set(sequences))
 
 
 def _describe(origin: str, text: str, problem: Any) -> str:

@@ -1,8 +1,9 @@
-"""One patient's head: the template deformed, with sulci, vessels and proportions of its own, pushed aside by the tumour."""
+"""One patient's head: the template with size, folds and vessels of its own, pushed aside by the tumour."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,21 @@ from simulations.phantom.fields import Array, Grid, sigmoid, smooth_field
 from simulations.phantom.template import Template
 from simulations.phantom.tissue import Tissue
 
-WARP_SCALES_MM = ((52.0, 4.0), (24.0, 1.8), (13.0, 0.7))
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+WARP_SCALES_MM = ((52.0, 3.4), (24.0, 1.8), (13.0, 0.7))
 """Knot distance and deviation of the displacement field, coarse to fine."""
 
+MEAN_SIZE = 0.94
+"""The template is larger than most brains."""
+
 SMALLEST_JACOBIAN = 0.2
+PEELED_MM = 1.0
+"""How far inside the template's mask the brain's surface lies; the mask includes the fluid around it."""
+
+SULCUS_LEVEL_MM = 8.0
+"""Depth at which the folds are drawn; they run from there straight to the surface and inwards."""
+
 MIDLINE_SLACK_MM = 18.0
 """Depth below the surface at which mass effect has its full size; the surface itself is held by the skull."""
 
@@ -50,7 +62,7 @@ class Anatomy:
     points_mm: Array
     depth_mm: Array
 
-    def volume(self, values: Array) -> Array:
+    def volume(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
         """Return `values` (N,) as a volume (I, J, K), zero elsewhere."""
         flat = np.zeros(int(np.prod(self.grid.shape)), dtype=values.dtype)
         flat[self.voxels] = values
@@ -63,30 +75,34 @@ def build_anatomy(
     """Draw one patient's anatomy on `grid`; `rng` alone decides which."""
     points = warp(rng, grid)
     shape = grid.shape
-    depth = ndimage.map_coordinates(template.depth_mm, template.index(points.reshape(3, -1)), order=1, mode="nearest")
-    drawn = _head_extent(rng, grid, with_skull)
-    voxels = np.flatnonzero(depth > -drawn.ravel() if drawn is not None else depth > 0)
+    index = template.index(points.reshape(3, -1))
+    column = ndimage.map_coordinates(template.depth_mm, index, order=1, mode="nearest") - np.float32(PEELED_MM)
+    below = np.maximum(template.first_mm[2] - points[2].ravel(), 0)
+    depth = column - below
+    outward = _outward(depth.reshape(shape), grid.spacing_mm)
+    drawn = _head_extent(rng, points) if with_skull else None
+    voxels = np.flatnonzero(column > -drawn if drawn is not None else depth > 0)
     points, depth = points.reshape(3, -1)[:, voxels], depth[voxels]
     pushed = push(points, depth, mass) if mass is not None else points
     sampled = _sample(template, pushed)
     fractions = np.zeros((len(Tissue), len(voxels)), dtype=np.float32)
     fractions[: Tissue.VESSEL] = sampled[: maps.CORTEX]
-    _carve_sulci(rng, grid, voxels, fractions, sampled[maps.CORTEX], depth)
+    _carve_sulci(rng, grid, voxels, fractions, sampled[maps.CORTEX], depth, outward[:, voxels])
     _draw_vessels(rng, grid, voxels, fractions, points, depth)
     _mottle(rng, grid, voxels, fractions)
     brain = depth > 0
     lacking = np.clip(1 - fractions.sum(axis=0), 0, 1)
     fractions[Tissue.CSF] += np.where(brain, lacking, 0)
     if drawn is not None:
-        _wrap_in_skull(fractions, points, depth, drawn.ravel()[voxels])
+        _wrap_in_skull(fractions, points, depth, (drawn + column)[voxels])
     fractions /= np.maximum(fractions.sum(axis=0), np.float32(1e-6))
     return Anatomy(grid, voxels, brain, fractions, points, depth)
 
 
 def warp(rng: np.random.Generator, grid: Grid) -> Array:
     """Return the template point (mm) of every voxel, (3, I, J, K): size, pose and a smooth one-to-one deformation."""
-    sizes = rng.normal(1.0, 0.03, 3) * rng.normal(1.0, 0.02)
-    linear = (_rotation(rng.normal(0, 3.0, 3)) / np.clip(sizes, 0.9, 1.1)[:, None]).astype(np.float32)
+    sizes = MEAN_SIZE * rng.normal(1.0, 0.025, 3) * rng.normal(1.0, 0.02)
+    linear = (_rotation(rng.normal(0, 3.0, 3)) / np.clip(sizes, 0.84, 1.04)[:, None]).astype(np.float32)
     displacement = np.zeros((3, *grid.shape), dtype=np.float32)
     for knot_mm, deviation_mm in WARP_SCALES_MM:
         for component in displacement:
@@ -152,13 +168,31 @@ def _sample(template: Template, points_mm: Array) -> Array:
     return np.ascontiguousarray(total.T)
 
 
+def _outward(depth: Array, spacing_mm: float) -> Array:
+    """Unit normals of the surfaces of equal depth, pointing out of the brain, (3, I J K)."""
+    slopes = np.stack([slope.ravel() for slope in np.gradient(depth, spacing_mm)])
+    return np.asarray(-slopes / np.maximum(np.sqrt((slopes**2).sum(axis=0)), np.float32(0.3)), dtype=np.float32)
+
+
 def _carve_sulci(
-    rng: np.random.Generator, grid: Grid, voxels: NDArray[np.intp], fractions: Array, cortex: Array, depth: Array
+    rng: np.random.Generator,
+    grid: Grid,
+    voxels: NDArray[np.intp],
+    fractions: Array,
+    cortex: Array,
+    depth: Array,
+    outward: Array,
 ) -> None:
-    """Fold the cortex along the zero sheets of a random field: fluid in the sheet, grey matter on both its sides."""
-    field = smooth_field(rng, grid, 11.0)
+    """Fold the cortex along the zero lines of a random field: fluid in the fold, grey matter on both its sides.
+
+    The field is read where a voxel's normal meets one level below the surface, so that folds stand upright on it.
+    """
+    field = smooth_field(rng, grid, 12.0)
     steepness = np.sqrt(sum(slope**2 for slope in np.gradient(field, grid.spacing_mm)))
-    distance = (np.abs(field) / (steepness + np.float32(0.03))).ravel()[voxels]
+    place = np.stack(np.unravel_index(voxels, grid.shape)).astype(np.float32)
+    place += outward * ((depth - SULCUS_LEVEL_MM) / np.float32(grid.spacing_mm))
+    level, slope = (ndimage.map_coordinates(part, place, order=1, mode="nearest") for part in (field, steepness))
+    distance = np.abs(level) / (slope + np.float32(0.03))
     own = cortex * sigmoid(3 * smooth_field(rng, grid, 34.0).ravel()[voxels] + 1)
     width_mm = rng.uniform(0.3, 1.0)
     opening = width_mm * np.clip(1.3 - depth / 20, 0.2, 1.3)
@@ -178,7 +212,7 @@ def _draw_vessels(
     """Add cortical veins (lines where two random fields vanish), the sagittal sinus and the choroid plexus."""
     lines = np.hypot(smooth_field(rng, grid, 13.0), smooth_field(rng, grid, 13.0)).ravel()[voxels]
     shallow = sigmoid((9 - depth) / 2)
-    veins = 0.8 * shallow * sigmoid((np.float32(0.2) - lines) / np.float32(0.06))
+    veins = 0.8 * shallow * sigmoid((np.float32(0.15) - lines) / np.float32(0.05))
     x, y, z = points
     sinus = 0.8 * sigmoid(3.0 - np.abs(x)) * sigmoid(3.5 - depth) * sigmoid((z - 5) / 3) * (np.abs(x) < 8)
     plexus_zone = (
@@ -199,24 +233,30 @@ def _mottle(rng: np.random.Generator, grid: Grid, voxels: NDArray[np.intp], frac
     fractions[Tissue.GREY] += moved
 
 
-def _head_extent(rng: np.random.Generator, grid: Grid, with_skull: bool) -> Array | None:
-    """Return how far the head reaches beyond the brain at each voxel, mm."""
-    return 17 + 2 * smooth_field(rng, grid, 60.0) if with_skull else None
+def _head_extent(rng: np.random.Generator, points: Array) -> Array:
+    """Return how far the head reaches beyond the brain at each voxel, mm, (I J K): thicker at the face and the neck."""
+    _, y, z = points.reshape(3, -1)
+    face = sigmoid((y - 15) / 8) * sigmoid((-22 - z) / 6)
+    nape = sigmoid((-30 - y) / 8) * sigmoid((-50 - z) / 6)
+    return np.asarray(rng.uniform(14, 18) + 32 * face + 12 * nape, dtype=np.float32)
 
 
-def _wrap_in_skull(fractions: Array, points: Array, depth: Array, extent_mm: Array) -> None:
-    """Fill the shells around the brain: fluid, bone with marrow between its tables, muscle and fat; eyes and face below."""
+def _wrap_in_skull(fractions: Array, points: Array, depth: Array, skin_mm: Array) -> None:
+    """Fill the shells around the brain: fluid, bone with marrow between its tables, muscle and fat; eyes in the face.
+
+    `skin_mm` is the distance from the skin.
+    """
     beyond = -depth
     outside = depth <= 0
     x, y, z = points
-    fluid = sigmoid((2.5 - beyond) / np.float32(0.5))
-    bone = sigmoid((9.5 - beyond) / np.float32(0.5)) - fluid
-    marrow = bone * 0.8 * np.exp(-(((beyond - 6) / np.float32(1.6)) ** 2))
+    fluid = sigmoid((1.5 - beyond) / np.float32(0.5))
+    bone = sigmoid((8.0 - beyond) / np.float32(0.5)) - fluid
+    marrow = bone * 0.8 * np.exp(-(((beyond - 4.8) / np.float32(1.5)) ** 2))
     temple = sigmoid((18 - z) / 5) * sigmoid((np.abs(x) - 45) / 4)
-    muscle_share = 0.25 + 0.6 * temple + 0.5 * sigmoid((-45 - z) / 5)
+    deep = sigmoid((skin_mm - 6) / 2) * sigmoid((-30 - z) / 6)
     scalp = 1 - fluid - bone
-    lipid = scalp * (1 - np.clip(muscle_share, 0, 0.9)) * sigmoid((extent_mm - 1.5 - beyond) / 0.6)
-    eye = sigmoid((12 - np.sqrt((np.abs(x) - 32) ** 2 + (y - 62) ** 2 + (z + 40) ** 2)) / np.float32(0.6))
+    lipid = scalp * np.clip(0.75 - 0.6 * temple - 0.65 * deep, 0.05, 1)
+    eye = sigmoid((12 - np.sqrt((np.abs(x) - 32) ** 2 + (y - 60) ** 2 + (z + 38) ** 2)) / np.float32(0.6))
     shells = {
         Tissue.CSF: fluid,
         Tissue.BONE: bone - marrow,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,15 +74,12 @@ def _expand(control: Array, axis: int, position: Array) -> Array:
     )
     shape = [1, 1, 1]
     shape[axis] = len(position)
-    total: Array | None = None
-    for offset, weight in enumerate(weights):
-        term = np.take(control, base + offset, axis=axis)
-        term *= weight.astype(np.float32).reshape(shape)
-        total = term if total is None else np.add(total, term, out=total)
-    assert total is not None
-    return total
+    total = np.take(control, base, axis=axis) * weights[0].reshape(shape)
+    for offset, weight in enumerate(weights[1:], start=1):
+        total += np.take(control, base + offset, axis=axis) * weight.reshape(shape)
+    return np.asarray(total, dtype=np.float32)
 
 
-def sigmoid(values: Array) -> Array:
+def sigmoid(values: NDArray[np.floating[Any]]) -> Array:
     """Logistic function, float32, without overflow."""
     return np.asarray(0.5 * np.tanh(np.float32(0.5) * values) + np.float32(0.5), dtype=np.float32)

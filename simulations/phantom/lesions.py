@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from numpy.typing import NDArray
 
 from simulations.phantom.anatomy import Anatomy
@@ -29,7 +29,7 @@ class Lesion:
         members: (M,) indices into the anatomy's voxels.
         parts: (5, M) fractions of the compartments; what is left of each voxel is normal tissue.
         leak: (M,) share of the solid tumour whose vessels would leak if the barrier is disrupted.
-        textures: (3, M) random fields of unit deviation: coarse, fine, and uptake.
+        textures: (2, M) random fields of unit deviation: relaxation, and uptake.
     """
 
     members: NDArray[np.intp]
@@ -45,11 +45,12 @@ class Lesion:
     def concentration(self, disrupted: bool) -> Array:
         """Return the agent's concentration in solid tumour, mM, (M,)."""
         mean, deviation = INTACT_MM
-        tight = np.exp(np.float32(mean) + np.float32(deviation) * self.textures[2])
+        tight = np.exp(np.float32(mean) + np.float32(deviation) * self.textures[1])
         if not disrupted:
             return np.asarray(tight)
         mean, deviation = DISRUPTED_MM
-        return np.asarray(tight + self.leak * np.exp(np.float32(mean) + np.float32(deviation) * self.textures[2]))
+        loose = np.minimum(np.exp(np.float32(mean) + np.float32(deviation) * self.textures[1]), np.float32(0.8))
+        return np.asarray(tight + self.leak * loose)
 
 
 def grow_lesion(rng: np.random.Generator, anatomy: Anatomy, tumour: Tumour) -> Lesion:
@@ -79,8 +80,14 @@ def grow_lesion(rng: np.random.Generator, anatomy: Anatomy, tumour: Tumour) -> L
     leak = sigmoid((patches + np.float32(3 * (0.5 - tumour.patchiness))) / np.float32(0.15))
     if tumour.patchiness > 0 and leak.max(initial=0) < 0.9:
         leak = np.maximum(leak, 0.9)
-    textures = np.stack([smooth_field(rng, grid, knot_mm).ravel()[chosen] for knot_mm in (11.0, 4.5, 7.0)])
+    textures = np.stack([_texture(rng, grid, chosen), smooth_field(rng, grid, 6.0).ravel()[chosen]])
     return Lesion(members, parts, leak.astype(np.float32), textures)
+
+
+def _texture(rng: np.random.Generator, grid: Grid, chosen: NDArray[np.intp]) -> Array:
+    """Field of unit deviation with features of 3 to 20 mm, the smaller the fainter."""
+    weights = {20.0: 0.62, 10.0: 0.55, 5.5: 0.44, 3.0: 0.34}
+    return np.asarray(sum(np.float32(w) * smooth_field(rng, grid, knot).ravel()[chosen] for knot, w in weights.items()))
 
 
 def _level(rng: np.random.Generator, anatomy: Anatomy, offset: Array, radius_mm: float) -> Array:
@@ -123,9 +130,9 @@ def travel_time(anatomy: Anatomy, core: NDArray[np.bool_], reach_mm: float) -> A
     box = tuple(slice(max(0, int(found.min()) - margin), int(found.max()) + margin + 1) for found in np.nonzero(inside))
     speed = anatomy.volume(_speed(anatomy))[box]
     seeds = [tuple(int(step) for step in point[::-1]) for point in np.argwhere(_shell(inside[box]))]
-    image = sitk.GetImageFromArray(np.where(inside[box], np.float32(1), speed))
+    image = SimpleITK.GetImageFromArray(np.where(inside[box], np.float32(1), speed))
     image.SetSpacing((anatomy.grid.spacing_mm,) * 3)
-    marched = sitk.GetArrayFromImage(sitk.FastMarching(image, seeds, 1.0, 1.6 * reach_mm + 4))
+    marched = SimpleITK.GetArrayFromImage(SimpleITK.FastMarching(image, seeds, 1.0, 1.6 * reach_mm + 4))
     whole = np.full(anatomy.grid.shape, np.inf, dtype=np.float32)
     whole[box] = np.where(marched < 1e6, marched, np.inf)
     whole[inside] = 0

@@ -122,7 +122,7 @@ def draw_tumour(rng: np.random.Generator, grades: tuple[float, float, float]) ->
         cyst=float(cyst) if cystic else 0.0,
         bleeding=bool(bleeding),
         patchiness=float(rng.uniform(0.0, 0.1) if high else rng.uniform(0.2, 0.5)),
-        reach_mm=float(rng.uniform(6, 20) if high else rng.uniform(3, 12)),
+        reach_mm=float(rng.uniform(9, 26) if high else rng.uniform(5, 15)),
         mass_effect=float(rng.uniform(0.3, 0.9)),
         flair_variation=float(rng.uniform(0.16, 0.25)),
     )

@@ -1,4 +1,4 @@
-"""From a drawn patient to volumes: anatomy, lesion, signal equations, scanner. Partial volumes add signals, not parameters."""
+"""From a drawn patient to volumes: anatomy, lesion, signals, scanner. Partial volumes add signals, not parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from simulations.scenario import Protocol, Scanner
 DRAWN = (*STRUCTURAL, Sequence.T1MAP, Sequence.ADC, Sequence.CBV)
 """Every sequence of the phantom, in the order in which they are written."""
 
-LATENT_T1, LATENT_T2 = -0.07, 0.09
+LATENT_T1, LATENT_T2 = -0.10, 0.13
 """Change of log T1 and log T2 of solid tumour per unit of the latent: opposite signs, so that both brighten FLAIR and
 T1 and T2 weighting tell one story; oedema moves half as far."""
 
@@ -119,10 +119,10 @@ def _vary(rng: np.random.Generator, values: TissueValues) -> TissueValues:
 
 
 def _diseased(patient: Patient, lesion: Lesion, field_tesla: float, strength: float) -> TissueValues:
-    """Values of the lesion's voxels: by grade, moved by the latent, mottled by its textures with `strength`."""
+    """Values of the lesion's voxels: by grade, moved by the latent, mottled by its texture."""
     values = stack(lesion_values(patient.tumour.grade, field_tesla), len(lesion.members))
-    coarse, fine, uptake = lesion.textures
-    mottle = np.float32(strength) * (np.float32(0.75) * coarse + np.float32(0.65) * fine)
+    texture, uptake = lesion.textures
+    mottle = np.float32(strength) * texture
     latent = np.zeros((len(Compartment), 1), dtype=np.float32)
     latent[Compartment.SOLID], latent[Compartment.OEDEMA] = patient.latent, 0.5 * patient.latent
     t1_ms = values.t1_ms * np.exp(LATENT_T1 * latent - np.float32(0.6) * mottle)
@@ -139,7 +139,7 @@ def _diseased(patient: Patient, lesion: Lesion, field_tesla: float, strength: fl
 
 
 def _with_variation(scene: Scene, patient: Patient, scanner: Scanner) -> Scene:
-    """Choose the textures' strength so that FLAIR varies inside the whole tumour as much as the patient's trait says."""
+    """Choose the texture's strength so that FLAIR varies inside the whole tumour as the patient's trait says."""
     low, high = 0.0, 0.6
     for _ in range(7):
         strength = (low + high) / 2

@@ -1,4 +1,4 @@
-"""A hospital's scanner: from tissue on the phantom's fine grid to the stored image, thick slices, bias, noise and all."""
+"""A hospital's scanner: from signal on the phantom's fine grid to a stored image with slices, bias and noise."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def plan_acquisition(grid: Grid, scanner: Scanner, brain: NDArray[np.bool_], hel
 
 
 def slice_profile(grid: Grid, thickness_mm: float | None) -> Array | None:
-    """Return box profiles of slices without gaps, columns summing to 1; None where slices are no thicker than voxels."""
+    """Return box profiles of slices without gaps, columns summing to 1; None where slices are as thin as voxels."""
     if thickness_mm is None or thickness_mm <= grid.spacing_mm * 1.01:
         return None
     count = int(grid.extent_mm[2] // thickness_mm)

@@ -1,21 +1,19 @@
 """Relaxation times, proton density, diffusion, blood volume and contrast uptake of every tissue of the phantom.
 
-Sources: T1 of white and grey matter, putamen and caudate Wright 2008; tumour T1 by grade from MR fingerprinting (FIELD 6);
-solid tumour and oedema ADC Toh 2008; rCBV by grade Bulakbasi 2005; uptake of normal white matter Blystad 2020. All
-other figures are textbook assumptions.
+Sources: T1 of white and grey matter, putamen and caudate Wright 2008; tumour T1 by grade from MR fingerprinting; solid
+tumour and oedema ADC Toh 2008; rCBV by grade Bulakbasi 2005; uptake of normal white matter Blystad 2020. All other
+figures are textbook assumptions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Field = Literal[1.5, 3.0]
 
 
 class Tissue(IntEnum):
@@ -124,9 +122,9 @@ def lesion_values(grade: int, field_tesla: float) -> TissueValues:
     solid = _SOLID_BY_GRADE[grade]
     table = dict(_LESION) | {Compartment.SOLID: (solid[0], solid[1], 0.86, solid[2], solid[3])}
     columns = list(zip(*(table[part] for part in Compartment), strict=True))
-    t1_ms = np.array(columns[0], dtype=np.float32) * (LESION_T1_AT_1T5 if field_tesla < 2 else 1.0)
-    rest = [np.array(column, dtype=np.float32) for column in columns[1:]]
-    return TissueValues(t1_ms.astype(np.float32), *rest, np.zeros(len(Compartment), dtype=np.float32))
+    t1_ms, t2_ms, density, diffusion, blood_volume = (np.array(column, dtype=np.float32) for column in columns)
+    t1_ms = (t1_ms * (LESION_T1_AT_1T5 if field_tesla < 2 else 1.0)).astype(np.float32)
+    return TissueValues(t1_ms, t2_ms, density, diffusion, blood_volume, np.zeros_like(t1_ms))
 
 
 def stack(values: TissueValues, voxels: int) -> TissueValues:
