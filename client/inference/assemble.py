@@ -32,7 +32,7 @@ PLAIN = "study grid, interpolated"
 
 @dataclass(frozen=True)
 class Picture:
-    """One output image on the native grid.
+    """One output image in the native box around the brain.
 
     Attributes:
         name: file name without suffix, e.g. `T2_filled`.
@@ -49,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Assembly:
-    """All outputs of one case on its native grid.
+    """All outputs of one case in the native box around its brain.
 
     Attributes:
         space: the grid.
@@ -223,5 +223,6 @@ def _write(folder: Path, name: str, data: NDArray[Any], facts: Facts, space: Nat
     """Write one NIfTI, which calls itself synthetic, and its sidecar."""
     short = str(facts["release"])[:12]
     path = folder / f"{name}.nii.gz"
-    write_volume(path, data, space.affine, description=f"SYNTHETIC {short}", extension=facts, like=space.like)
+    like = space.like
+    write_volume(path, space.whole(data), like.affine, description=f"SYNTHETIC {short}", extension=facts, like=like)
     write_whole(folder / f"{name}.json", (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())

@@ -13,7 +13,7 @@ from client.inference.contact_sheet import Panel, Row, write_sheet
 from common.release import Release
 from common.sequences import STRUCTURAL, Sequence
 
-MARGIN_MM = 8.0
+MARGIN_MM = 6.0
 SYNTHETIC, PREDICTED = "SYNTHETIC", "PREDICTED"
 UNDERLAYS = (Sequence.FLAIR, Sequence.T2, Sequence.T1, Sequence.T1GD)
 """On which image the segmentation is drawn: the first that the case has, real or drawn."""
@@ -36,7 +36,7 @@ def write_case_sheet(path: Path, case: str, assembly: Assembly, completion: Comp
     if last:
         rows.append(Row("T1Gd by hypothesis", last))
     centre = completion.site or UNKNOWN_CENTRE
-    title = f"{case} · slice {view.k + 1} of {assembly.space.shape[2]}\n{_status(completion)}"
+    title = f"{case} · slice {view.number} of {assembly.space.like.data.shape[2]}\n{_status(completion)}"
     footer = (
         f"Not for diagnosis. Drawn by GlioFed release {release.short}, study {release.study.name}; centre: {centre}.\n"
         "Patient's right at the left (R)."
@@ -52,6 +52,7 @@ class _View:
         brain, labels = assembly.space.brain, assembly.labels
         area = (brain if labels is None or not labels.any() else labels > 0).sum(axis=(0, 1))
         self.k = int(np.argmax(area))
+        self.number = assembly.space.box[2].start + self.k + 1
         rows, columns = np.flatnonzero(brain.any(axis=(1, 2))), np.flatnonzero(brain.any(axis=(0, 2)))
         i, j, _ = np.linalg.norm(assembly.space.affine[:3, :3], axis=0)
         self.spacing_mm = (float(i), float(j))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,27 @@ from common.sequences import Sequence
 from common.shapes import Affine, Mask, Volume
 
 BACKGROUND = np.float32(-1)
-EDGE = 1e-3
+MARGIN_MM = 6.0
+EDGE = np.float32(1e-3)
 
 
 @dataclass(frozen=True)
 class NativeSpace:
-    """The grid on which a case's outputs are written.
+    """The grid on which a case's outputs are written, and the box of it around the brain, where all the work is done.
 
     Attributes:
         like: the reference sequence as it was read, whose orientation and header facts are restored on writing.
         sequence: the reference sequence.
-        affine: native voxels (I, J, K), RAS+, to millimetres.
+        box: where the box lies in the native grid, (I, J, K).
+        affine: voxels of the box, RAS+, to millimetres.
         study_affine: study-grid voxels (I, J, K) to the same millimetres.
         study_brain: brain mask on the study grid, (I, J, K).
-        brain: brain mask on the native grid, (I, J, K).
+        brain: brain mask in the box, (I, J, K).
     """
 
     like: LoadedVolume
     sequence: Sequence
+    box: tuple[slice, slice, slice]
     affine: Affine
     study_affine: Affine
     study_brain: Volume
@@ -50,7 +54,7 @@ class NativeSpace:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Native voxels along I, J and K."""
+        """Voxels of the box along I, J and K."""
         i, j, k = self.brain.shape
         return i, j, k
 
@@ -59,22 +63,31 @@ class NativeSpace:
         """Volume of one native voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
+    def whole(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """Return a volume of the box on the whole native grid, 0 around the box."""
+        full = np.zeros(self.like.data.shape, dtype=volume.dtype)
+        full[self.box] = volume
+        return full
+
     def image(self, slices: NDArray[np.float32]) -> Volume:
-        """Return study-grid slices (K, H, W) in [-1, 1] on the native grid, -1 outside the brain."""
+        """Return study-grid slices (K, H, W) in [-1, 1] in the box, -1 outside the brain."""
         return np.where(self.brain, self._up(_volume(slices)), BACKGROUND)
 
     def probability(self, slices: NDArray[np.float32]) -> Volume:
-        """Return study-grid probabilities (K, H, W) on the native grid, 0 outside the brain."""
+        """Return study-grid probabilities (K, H, W) in the box, 0 outside the brain."""
         return np.where(self.brain, self._up(_volume(slices)), np.float32(0))
 
     def detail(self, native: Volume) -> Volume:
         """Return what of a native image in [-1, 1] the study grid cannot hold: the image less its own blurred copy."""
-        total = to_grid(np.where(self.brain, native, 0), self.affine, self.study_brain.shape, self.study_affine)
-        coarse = total / np.maximum(self._weight_down, EDGE)
-        return np.where(self.brain, native - self._up(coarse), np.float32(0))
+        total = to_grid(
+            np.where(self.brain, native, np.float32(0)), self.affine, self.study_brain.shape, self.study_affine
+        )
+        coarse = (total / np.maximum(self._weight_down, EDGE)).astype(np.float32)
+        fine: Volume = native - self._up(coarse)
+        return np.where(self.brain, fine, np.float32(0))
 
     def sharpened(self, slices: NDArray[np.float32], detail: Volume) -> Volume:
-        """Return study-grid slices on the native grid with `detail` added, in [-1, 1], -1 outside the brain."""
+        """Return study-grid slices in the box with `detail` added, in [-1, 1], -1 outside the brain."""
         return np.where(self.brain, np.clip(self.image(slices) + detail, -1, 1), BACKGROUND)
 
     @cached_property
@@ -88,7 +101,7 @@ class NativeSpace:
         return np.maximum(to_grid(self.study_brain, self.study_affine, self.shape, self.affine), EDGE)
 
     def _up(self, coarse: Volume) -> Volume:
-        """Return a study-grid volume on the native grid, interpolated among brain voxels alone."""
+        """Return a study-grid volume in the box, interpolated among brain voxels alone."""
         total = to_grid(coarse * self.study_brain, self.study_affine, self.shape, self.affine)
         return (total / self._weight_up).astype(np.float32)
 
@@ -105,20 +118,38 @@ def open_native(case: CatalogCase, cached: CachedCase) -> NativeSpace:
     if list(like.data.shape) != list(facts["shape"]) or not np.allclose(like.affine, facts["affine"], atol=1e-3):
         raise DataError(f"{case.images[sequence]}: changed since it was prepared; run prepare again")
     study_brain = _volume(cached.brain()).astype(np.float32)
-    brain = to_grid(study_brain, cached.affine, like.data.shape, like.affine) >= 0.5
-    return NativeSpace(like, sequence, like.affine, cached.affine, study_brain, brain)
+    box = _box(study_brain, cached.affine, like)
+    affine = like.affine.copy()
+    affine[:3, 3] = (like.affine @ [*(edge.start for edge in box), 1])[:3]
+    shape = [edge.stop - edge.start for edge in box]
+    brain = to_grid(study_brain, cached.affine, shape, affine) >= 0.5
+    return NativeSpace(like, sequence, box, affine, cached.affine, study_brain, brain)
+
+
+def _box(study_brain: Volume, study_affine: Affine, like: LoadedVolume) -> tuple[slice, slice, slice]:
+    """Return the native voxels that hold the study grid's brain and `MARGIN_MM` around it, cut at the native border."""
+    found = np.argwhere(study_brain > 0)
+    corners = np.array(list(product(*zip(found.min(axis=0) - 1, found.max(axis=0) + 1, strict=True))), dtype=np.float64)
+    world = corners @ study_affine[:3, :3].T + study_affine[:3, 3]
+    native = (world - like.affine[:3, 3]) @ np.linalg.inv(like.affine[:3, :3]).T
+    margin = MARGIN_MM / np.asarray(like.spacing_mm)
+    low = np.clip(np.floor(native.min(axis=0) - margin), 0, np.array(like.data.shape) - 1).astype(int)
+    high = np.clip(np.ceil(native.max(axis=0) + margin), 0, np.array(like.data.shape) - 1).astype(int) + 1
+    i, j, k = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+    return i, j, k
 
 
 def native_image(case: CatalogCase, cached: CachedCase, space: NativeSpace, sequence: Sequence) -> Volume:
-    """Return a real sequence on the native grid, grey-normalised with the case's constants, -1 outside the brain.
+    """Return a real sequence in the box, grey-normalised with the case's constants, -1 outside the brain.
 
     It is carried there by the rigid transform found in preparation, and is not bias-corrected.
     """
-    loaded = space.like if sequence == space.sequence else read_volume(case.images[sequence])
-    volume = loaded.data
-    if sequence != space.sequence:
+    if sequence == space.sequence:
+        volume = space.like.data[space.box]
+    else:
+        loaded = read_volume(case.images[sequence])
         world = np.asarray(cached.native["sequences"][sequence.value]["to_reference"], dtype=np.float64)
-        volume = to_grid(volume, world @ loaded.affine, space.shape, space.affine)
+        volume = to_grid(loaded.data, world @ loaded.affine, space.shape, space.affine)
     return np.where(space.brain, scale_of(cached.greys[sequence.value]).apply(volume), BACKGROUND)
 
 
