@@ -153,9 +153,9 @@ def _finished(job: _Job, case: CatalogCase) -> CompletedCase | None:
         seal = json.loads((folder / DONE).read_bytes())
         sizes = {name: (folder / name).stat().st_size for name in seal["files"]}
         bbb = json.loads((folder / "bbb.json").read_bytes())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if seal.get("key") != job.key(case) or sizes != seal["files"]:
+        if seal["key"] != job.key(case) or sizes != seal["files"]:
+            return None
+    except (GliofedError, OSError, ValueError, KeyError, TypeError):
         return None
     return CompletedCase(case.case, folder, bbb, tuple(sorted(sizes)), skipped=True)
 

@@ -26,6 +26,9 @@ STUDY = """
 name = "inference"
 sites = ["hospital-a", "hospital-b"]
 reference_site = "hospital-a"
+[grid]
+spacing_mm = [5.0, 5.0, 10.0]
+shape = [32, 48]
 [stages.generator]
 [stages.synthesiser]
 diffusion_steps = 50
@@ -88,10 +91,10 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 @pytest.fixture(scope="session")
 def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CachedCase]:
-    """Return a maker of cached cases: an ellipsoid brain of about 1.2 l on the default study grid."""
+    """Return a maker of cached cases: an ellipsoid brain of about 1.7 l on the study grid."""
 
-    def make(*sequences: Sequence, name: str = "case-1", radius: float = 0.85) -> CachedCase:
-        depth, height, width = 12, 64, 80
+    def make(*sequences: Sequence, name: str = "case-1", radius: float = 0.8) -> CachedCase:
+        depth, height, width = 12, 32, 48
         axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in (depth, height, width)), indexing="ij")
         brain = sum(axis**2 for axis in axes) < radius**2
         noise = gaussian_filter(np.random.default_rng(1).normal(size=brain.shape), 2)
@@ -107,7 +110,7 @@ def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CachedC
             "sequences": [sequence.value for sequence in sequences],
             "label_kind": LabelKind.NONE.value,
             "bbb_disrupted": None,
-            "affine": np.diag([2.4, 2.4, 10.0, 1.0]).tolist(),
+            "affine": np.diag([5.0, 5.0, 10.0, 1.0]).tolist(),
             "native": {},
             "greys": {},
         }
