@@ -10,7 +10,7 @@ from math import erf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import DataError
+from common.errors import DataError, StudyError
 
 if TYPE_CHECKING:
     from simulations.phantom.patient import Patient
@@ -83,11 +83,14 @@ def write_cohort(
         on_patient: called with (patients written, patients in all).
     Raises:
         DataError: where `out` holds something already, or cannot be written.
+        StudyError: where `patients` or `spacing_mm` is out of range.
     """
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: is not empty; name a new folder, or remove this one, so that no two cohorts mix")
     if not 1 <= spacing_mm <= 4:
-        raise DataError(f"the phantom is drawn at 1 to 4 mm; {spacing_mm:g} mm was asked for")
+        raise StudyError(f"the phantom is drawn at 1 to 4 mm; {spacing_mm:g} mm was asked for")
+    if patients is not None and patients < 1:
+        raise StudyError(f"{patients} patients were asked for; a site needs at least one")
     everyone = draw_patients(scenario, patients, seed)
     cohort = Cohort(out, scenario, everyone)
     jobs = [(cohort.folder, scenario.site(patient.site), patient, spacing_mm, with_skull) for patient in everyone]

@@ -34,7 +34,7 @@ class Template:
     Attributes:
         spacing_mm: voxel size.
         first_mm: MNI millimetres of voxel (0, 0, 0).
-        fractions: tissue fractions (white, grey, CSF, four nuclei) and the cortex (1 where sulci may run), (8, I, J, K).
+        fractions: white, grey, CSF, four nuclei, and the cortex (1 where sulci may run), (8, I, J, K).
         depth_mm: distance to the brain's surface, positive inside and negative outside, (I, J, K).
     """
 
@@ -64,13 +64,13 @@ def load_template(spacing_mm: float) -> Template:
     rest = (1 - csf) * brain / np.maximum(grey + white, np.float32(1e-6))
     white, grey, csf, filled = (_average(part, step) for part in (white * rest, grey * rest, csf, brain))
     first_mm = np.array([-98.0, -134.0, -72.0], dtype=np.float32) + np.float32((step - 1) / 2)
-    axes_mm = [
+    x, y, z = (
         first + step * np.arange(size, dtype=np.float32) for first, size in zip(first_mm, csf.shape, strict=True)
-    ]
-    nuclei = draw_nuclei(*axes_mm) * np.clip(filled - csf, 0, 1)
+    )
+    nuclei = draw_nuclei(x, y, z) * np.clip(filled - csf, 0, 1)
     deep = nuclei.sum(axis=0)
     depth_mm = _signed_depth(filled > 0.5) * np.float32(step)
-    cortex = _cortical_zone(*axes_mm, depth_mm) * (1 - ndimage.gaussian_filter(deep, 3 / step))
+    cortex = _cortical_zone(x, y, z, depth_mm) * (1 - ndimage.gaussian_filter(deep, 3 / step))
     remaining = 1 - deep
     fractions = np.stack([white * remaining, grey * remaining, csf * remaining, *nuclei, cortex]).astype(np.float32)
     return Template(float(step), first_mm, fractions, depth_mm)
@@ -96,7 +96,7 @@ def _read(name: str) -> Array:
     if not path.is_file():
         raise DataError(f"nilearn lacks {path.name}; install the nilearn release that pyproject.toml names")
     data = np.asanyarray(nib.load(path).dataobj).astype(np.float32)
-    return data if name == "t1" else data / np.float32(255)
+    return np.asarray(data if name == "t1" else data / np.float32(255), dtype=np.float32)
 
 
 def _signed_depth(brain: NDArray[np.bool_]) -> Array:
