@@ -55,7 +55,8 @@ def catalog(folder: FolderArgument = None, site: SiteOption = None, as_json: Jso
         console.print_json(_catalog_json(found))
         return
     words = [word for word in Sequence if word in STRUCTURAL or any(word in case.images for case in found.cases)]
-    title = f"{found.folder}: {found.layout}, {console.count(len(found.cases), 'case')} of {console.count(len(found.patients), 'patient')}"
+    counts = f"{console.count(len(found.cases), 'case')} of {console.count(len(found.patients), 'patient')}"
+    title = f"{found.folder}: {found.layout}, {counts}"
     rows = [_catalog_row(case, words) for case in found.cases]
     console.print_table(title, ["case", "patient", *words, "brain mask", "labels", "BBB", "grade"], rows)
     if found.ignored:

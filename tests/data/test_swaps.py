@@ -42,7 +42,13 @@ def test_enhancement_changes_sign_with_the_names() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_pair_without_any_uptake_raises_no_suspicion(seed: int) -> None:
     noise = np.random.default_rng(seed).normal(0, 5, BEFORE.size).astype(np.float32)
-    assert abs(enhancement(BEFORE, 1.7 * BEFORE + noise)) < abs(DARKENING) / 3
+    assert abs(enhancement(BEFORE, 1.7 * BEFORE + noise)) < abs(DARKENING) / 2
+
+
+def test_a_tissue_that_loses_contrast_raises_no_suspicion() -> None:
+    fat = RNG.random(BEFORE.size) < 0.05
+    before, after = (np.where(fat, bright, BEFORE + RNG.normal(0, 3, BEFORE.size)) for bright in (300, 220))
+    assert abs(enhancement(before.astype(np.float32), after.astype(np.float32))) < abs(DARKENING) / 2
 
 
 def test_enhancement_of_an_empty_pair_is_nil() -> None:
