@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from client.data.preprocessing import PrepareSettings, prepare_cases
 
 from client.data.catalog import scan_folder
+from client.data.preprocessing import PrepareSettings, prepare_cases
 from client.inference.native import native_image, open_native
 from common.errors import DataError
 from common.sequences import Sequence
