@@ -53,11 +53,32 @@ class Level(nn.Module):
         return x
 
 
+class ToneCurve(nn.Module):
+    """Bends the greys of a slice by one piecewise linear curve, chosen by what is seen and by the style wanted.
+
+    `y = x + sum_k b_k relu(x - c_k)` with fixed knots c_k over [-1, 1]: most of what tells one sequence from another is
+    such a curve, which convolutions on normalised features learn late. It starts as the identity and keeps -1, the
+    background.
+    """
+
+    def __init__(self, features: int, style_size: int, knots: int = 16) -> None:
+        super().__init__()
+        self.choose = nn.Sequential(nn.Linear(features + style_size, 64), nn.ReLU(), nn.Linear(64, knots))
+        nn.init.zeros_(self.choose[2].weight)  # type: ignore[arg-type]
+        self.register_buffer("knots", torch.linspace(-1, 1, knots + 1)[:-1].view(1, knots, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor, content: Tensor, style: Tensor) -> Tensor:
+        """Bend image (B, 1, H, W) under content (B, C) and style (B, S)."""
+        bends = self.choose(torch.cat([content, style.to(content.dtype)], dim=1)).float()
+        steps = (image - self.get_buffer("knots")).relu()
+        return image + torch.einsum("bk,bkhw->bhw", bends, steps)[:, None]
+
+
 class SwinUNetGenerator(nn.Module):
     """Draws a slice anew in the style of another domain.
 
-    Encoder levels use plain instance norm, decoder levels AdaIN. The output is the input plus a learnt difference that
-    starts at zero: an untrained generator copies, and drawing a domain as itself costs nothing.
+    Encoder levels use plain instance norm, decoder levels AdaIN. The output is the input under a tone curve plus a
+    learnt difference; both start at nothing: an untrained generator copies, and a domain as itself costs nothing.
     """
 
     def __init__(self, size: GeneratorSize, style_size: int) -> None:
@@ -71,6 +92,7 @@ class SwinUNetGenerator(nn.Module):
         self.decode = nn.ModuleList(Level(c, size, s, style_size) for c, s in zip(channels, swin, strict=True))
         self.expand = nn.ModuleList(PatchExpanding(b, a) for a, b in down)
         self.join = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a, _ in down)
+        self.tone = ToneCurve(channels[-1], style_size)
         self.draw = nn.Conv2d(channels[0], 1, 1)
         nn.init.zeros_(self.draw.weight)
 
@@ -81,9 +103,10 @@ class SwinUNetGenerator(nn.Module):
         for merge, level in zip(self.merge, list(self.encode)[1:], strict=True):
             skips.append(x)
             x = level(merge(x), None)
+        toned = self.tone(image, x.mean((2, 3)), style)
         x = self.decode[-1](x, style)
         for number in reversed(range(len(skips))):
             x = self.join[number](torch.cat([self.expand[number](x), skips[number]], dim=1))
             x = self.decode[number](x, style)
-        difference: Tensor = self.draw(x)
-        return image + difference.float()
+        out: Tensor = toned + self.draw(x).float()
+        return out
