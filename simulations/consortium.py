@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from client.data.preprocessing import PrepareSettings, prepare_cases
 
 from client.config import load_site
 from client.data.cache import CachedCase
 from client.data.catalog import scan_folder
+from client.data.preprocessing import PrepareSettings, prepare_cases
 from client.site import Site, open_site
 from common.errors import StudyError
 from common.study import Study
@@ -74,16 +74,17 @@ def prepare_sites(files: Mapping[str, Path], study: Study, workers: int, advance
     total, done = sum(map(len, cases.values())), 0
     failures: list[str] = []
     for name, config in configs.items():
-        outcome = prepare_cases(
-            cases[name],
-            PrepareSettings(grid=study.grid),
-            config.workdir / "cache",
-            workers=workers,
-            on_case=lambda number, _, before=done: advance(before + number, total),
-        )
+        settings, cache = PrepareSettings(grid=study.grid), config.workdir / "cache"
+        listen = partial(advance_from, done, total, advance)
+        outcome = prepare_cases(cases[name], settings, cache, workers=workers, on_case=listen)
         done += len(cases[name])
         failures += [f"{name}: {case}: not prepared: {reason}" for case, reason in sorted(outcome.failures.items())]
     return failures
+
+
+def advance_from(before: int, total: int, advance: Advance, done: int, _: int) -> None:
+    """Tell `advance` what one of several sites has done, the steps `before` it included."""
+    advance(before + done, total)
 
 
 def open_consortium(files: Mapping[str, Path], study: Study) -> Consortium:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from client.data.preprocessing import PrepareSettings
-
 from client.config import SiteConfig, load_site
+from client.data.preprocessing import PrepareSettings
 from client.inference.complete import CompletedCase, complete_folder
 from client.inference.identify import BbbResult
 from common.errors import DataError
 from simulations.comparison.identification import Decision, compare_identification
 from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
-from simulations.consortium import Consortium
+from simulations.consortium import Advance, Consortium, advance_from
 from simulations.report.summary import Identification
 
-Advance = Callable[[int, int], None]
 Results = dict[tuple[str, str], BbbResult]
 """BBB results by site and case."""
 
@@ -39,7 +37,7 @@ def complete_patients(
         if not wanted[name]:
             failures.append(f"{name}: no patient is held out, so none is completed or measured")
             continue
-        listen = partial(_advance_from, done, total, advance)
+        listen = partial(advance_from, done, total, advance)
         completed, problems = _complete_site(load_site(path), wanted[name], run, workers, listen)
         results |= {(name, each.case): result_of(each.bbb) for each in completed}
         failures += problems
@@ -64,11 +62,6 @@ def _complete_site(
             except DataError as error:
                 problems.append(f"{config.name}: {case}: not completed: {error}")
         return completed, problems
-
-
-def _advance_from(before: int, total: int, advance: Advance, done: int, _: int) -> None:
-    """Tell `advance` what one of several sites has done."""
-    advance(before + done, total)
 
 
 def result_of(bbb: Mapping[str, Any]) -> BbbResult:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.data.preprocessing import PrepareSettings
-
 from common import console
 from common.errors import StudyError
 from common.release import load_release
@@ -39,7 +38,7 @@ class RunSettings:
         scale: multiples of rounds and patients.
         patients: phantom patients a site; None as the cohort says.
         seed: of the phantoms; None as the study says.
-        workers: processes that make and prepare cases.
+        workers: processes that make and prepare cases, and sites at work at a time.
     """
 
     study: Path
@@ -72,7 +71,7 @@ def run(settings: RunSettings) -> Summary:
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)
     with watch.phase("training"), training_progress(study) as listen:
-        run_federation(study, files, out, settings.engine, settings.resume, listen).require_complete()
+        run_federation(study, files, out, settings.engine, settings.resume, listen, settings.workers).require_complete()
     release, consortium = load_release(out / "release"), open_consortium(files, study)
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)

@@ -102,19 +102,20 @@ def hypotheses_targets(found: Iterable[Hypotheses]) -> list[Target]:
 
 
 def segmentation_targets(found: Iterable[Segmentation]) -> list[Target]:
-    """Judge the whole-tumour Dice with any one sequence filled against all real."""
+    """Judge whole-tumour Dice with any one sequence filled against all real; where that is zero, so is the ratio."""
     every = {entry.filled: entry.dice["WT"] for entry in found if entry.site == "all"}
     real = every.get(None)
-    ratios = {sequence: dice / real for sequence in STRUCTURAL if real and (dice := every.get(sequence)) is not None}
-    worst = min(ratios, key=lambda sequence: ratios[sequence], default=None)
+    filled = {sequence: dice for sequence in STRUCTURAL if (dice := every.get(sequence)) is not None}
+    worst = min(filled, key=lambda sequence: filled[sequence], default=None)
+    detail = f"worst when {worst} is filled; all real {real:.3f}" if worst is not None and real is not None else ""
     return [
         _judge(
             "filled Dice",
             "whole-tumour Dice with any one sequence filled, against all real",
-            ratios[worst] if worst else None,
+            (filled[worst] / real if real else 0.0) if worst is not None and real is not None else None,
             FILL_RATIO,
             "at least",
-            f"worst when {worst} is filled; all real {real:.3f}" if worst and real else "not measured",
+            detail or "no patient has labels and all sequences",
         )
     ]
 

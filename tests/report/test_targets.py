@@ -100,6 +100,15 @@ def test_the_worst_filled_sequence_decides():
     assert "FLAIR" in found[0].detail
 
 
+def test_a_segmenter_that_finds_nothing_with_all_real_does_not_pass():
+    parts = {"WT": 0.0, "TC": None, "ET": None}
+    nothing = [
+        Segmentation(site="all", filled=filled, patients=2, dice=parts, hd95_mm=None) for filled in (None, Sequence.T2)
+    ]
+    (found,) = segmentation_targets(nothing)
+    assert (found.value, found.status) == (0, "missed")
+
+
 def test_an_interval_above_the_ceiling_raises_the_alarm_of_a_leak():
     def facts(low):
         area = AucFacts(of="identifier", site="all", value=0.95, low=low, high=1, positives=40, negatives=40, note="")
