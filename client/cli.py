@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -107,6 +107,11 @@ def prepare(
     cache: Annotated[Path | None, typer.Option(show_default=False, help="Cache folder; default: the site's.")] = None,
     study: Annotated[Path | None, typer.Option(show_default=False, help="study.toml, for its voxel grid.")] = None,
     site: SiteOption = None,
+    register: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option(help="Align sequences; auto trusts one grid of stripped scans."),
+    ] = "auto",
+    n4: Annotated[bool, typer.Option("--n4/--no-n4", help="Correct the bias field.")] = True,
     workers: WorkersOption = 1,
     as_json: JsonOption = False,
 ) -> None:
@@ -122,7 +127,8 @@ def prepare(
     from client.data.preprocessing import PrepareSettings, prepare_cases
     from common.study import Grid, load_study
 
-    settings = PrepareSettings(grid=load_study(study).grid if study is not None else Grid())
+    grid = load_study(study).grid if study is not None else Grid()
+    settings = PrepareSettings(grid=grid, n4=n4, register_sequences=register)
     cases = list(scan_folder(place, config).cases)
     with console.progress("preparing cases") as advance:
         outcome = prepare_cases(cases, settings, target, workers=workers, on_case=advance)

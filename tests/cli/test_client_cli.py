@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from client.cli import app
+from client.data.catalog import scan_folder
 from common import __version__
 from common.console import run
+
+if TYPE_CHECKING:
+    from simulations.phantom.cohort import Cohort
 
 Run = Callable[..., tuple[int, str, str]]
 HEAVY = ("torch", "nibabel", "monai", "flwr", "numpy", "SimpleITK", "scipy", "matplotlib")
@@ -160,3 +166,29 @@ def test_prepare_needs_a_cache_outside_the_scans(client: Run, site: Path) -> Non
     status, _, err = client("prepare", site, "--cache", site / "cache")
     assert status == 2
     assert "never written to" in err
+
+
+def test_prepare_caches_each_case_and_names_the_one_that_fails(client: Run, tiny_site: Path, tmp_path: Path) -> None:
+    scans, cache = shutil.copytree(tiny_site, tmp_path / "scans"), tmp_path / "cache"
+    first, second, third = (case.case for case in scan_folder(scans).cases)
+    broken = next((scans / second).glob("*_t1.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:5000])
+    status, out, _ = client("prepare", scans, "--cache", cache, "--no-n4")
+    assert status == 3
+    assert out.startswith(f"ERROR {second}: ")
+    assert f"2 of 3 cases prepared in {cache}" in out
+    status, out, _ = client("prepare", scans, "--cache", cache, "--no-n4", "--json")
+    assert sorted(json.loads(out)["prepared"]) == [first, third]
+    assert len(list(cache.glob("*.safetensors"))) == 2
+
+
+def test_complete_without_a_release_is_a_release_error(client: Run, site: Path, tmp_path: Path) -> None:
+    status, _, err = client("complete", site, "--release", tmp_path / "none", "--out", tmp_path / "out")
+    assert status == 4
+    assert "give the folder of a release" in err
+
+
+def test_the_embedded_phantom_passes_its_own_check(client: Run, tiny_cohort: Cohort) -> None:
+    for folder in sorted(tiny_cohort.sites.iterdir()):
+        status, out, _ = client("check", folder)
+        assert (folder.name, status, out) == (folder.name, 0, "3 cases: 0 errors, 0 warnings, 0 notes\n")

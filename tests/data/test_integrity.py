@@ -211,6 +211,11 @@ def test_enhancing_tumour_is_4_or_3_as_the_layout_says(tmp_path: Path, value: in
     assert (check_labels(read_scan(path), "case", LabelKind.FULL, et_label) == []) is sound
 
 
+def test_a_series_of_one_volume_is_that_volume(cbsi_site: Path) -> None:
+    rewrite(cbsi_site, T2, lambda data: data[..., None])
+    assert findings_of(cbsi_site) == []
+
+
 def test_a_single_sequence_is_checked_without_a_partner(cbsi_site: Path) -> None:
     for path in (cbsi_site / "ET-1/p1").iterdir():
         if path.name != "T2.nii.gz":

@@ -33,7 +33,7 @@ class RawScan:
     Attributes:
         path: where it lies.
         header: nibabel's header.
-        shape: as the header says, any number of axes.
+        shape: as the header says, any number of axes; a last one of length 1 is left out.
         affine: voxel to millimetres RAS+, shape (4, 4).
         data: the volume (I, J, K) float32 in canonical RAS+ axis order, None where the image is not three-dimensional.
         canonical: the affine that belongs to `data`.
@@ -78,6 +78,7 @@ def _decode(path: Path) -> RawScan:
     kind = nib.Nifti2Image if NIFTI_2_SIZE in _sizes(start) else nib.Nifti1Image
     header = kind.header_class(start[: max(_sizes(start))], check=False)
     shape = tuple(int(size) for size in header.get_data_shape())
+    shape = shape[:3] if shape[3:] == (1,) else shape  # a series of one volume is that volume
     if header.get_data_dtype().kind not in "iuf":
         raise UnreadableError(f"its voxels are {header.get_data_dtype()}, not plain numbers")
     if len(shape) != 3 or min(shape) < 1:
@@ -86,7 +87,8 @@ def _decode(path: Path) -> RawScan:
     image = kind.from_bytes(gzip.decompress(blob) if zipped else blob)
     with np.errstate(all="ignore"):  # the values are judged later
         straight = nib.as_closest_canonical(image) if is_usable(image.affine) else image
-        data = np.ascontiguousarray(np.asarray(straight.dataobj), dtype=np.float32)
+        data = np.asarray(straight.dataobj).reshape(straight.shape[:3])
+        data = np.ascontiguousarray(data, dtype=np.float32)
     return RawScan(path, image.header, shape, image.affine, data, straight.affine)
 
 
