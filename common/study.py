@@ -139,7 +139,7 @@ class Stages(Frozen):
         if self.generator is None:
             raise ValueError("a study needs [stages.generator]: the later stages fill missing sequences with it")
         if self.identifier is not None and (self.synthesiser is None or self.segmenter is None):
-            raise ValueError("[stages.identifier] needs [stages.synthesiser] and [stages.segmenter] before it")
+            raise ValueError("identifier: needs [stages.synthesiser] and [stages.segmenter] before it")
         return self
 
     def of(self, stage: Stage) -> StageSettings | None:

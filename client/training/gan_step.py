@@ -250,7 +250,7 @@ class GanStep:
         return torch.where(brain, self.model.generator(image, style).float(), -1.0)
 
     def _step(self, name: str, loss: Tensor) -> None:
-        descend(loss, {}, self.optimisers[name], clip_norm=None)
+        descend(loss, {}, self.optimisers[name])
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=True)

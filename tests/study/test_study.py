@@ -1,0 +1,91 @@
+"""A study is parsed strictly, and every refusal names the line to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import StudyError
+from common.study import MAX_STUDY_BYTES, Stage, code_version, load_study, parse_study
+
+GOOD = """name = "three"
+sites = ["a", "b"]
+reference_site = "a"
+[federation]
+quorum = 2
+[stages.generator]
+rounds = 2
+[stages.segmenter]
+"""
+
+
+def changed(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+def test_stages_come_in_the_order_in_which_they_run():
+    assert parse_study(GOOD).stages.present == (Stage.GENERATOR, Stage.SEGMENTER)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (changed("rounds = 2", "roundz = 2"), 7, "unknown key"),
+        (changed("rounds = 2", "rounds = 0"), 7, "greater than or equal to 1"),
+        (changed("quorum = 2", "quorum = 3"), 5, "can never be reached"),
+        (changed("quorum = 2", 'required = ["c"]'), 5, "not among sites"),
+        (changed('reference_site = "a"', 'reference_site = "c"'), 3, "not among sites"),
+        (changed('["a", "b"]', '["a", "a"]'), 2, "named twice"),
+        (changed('["a", "b"]', '["a", "../b"]'), 2, "lower-case"),
+        (changed("[federation]", 'sequences = ["T9"]\n[federation]'), 4, "T1"),
+        (changed("[federation]", 'sequences = ["T1"]\n[federation]'), 9, "needs T1, T1Gd, T2 and FLAIR"),
+        (changed("[federation]", "[grid]\nshape = [60, 80]\n[federation]"), 4, "multiples of 16"),
+        (changed("[stages.segmenter]", "[stages.identifier]"), 6, "needs [stages.synthesiser]"),
+        (changed("rounds = 2", "learning_rate = nan"), 7, "finite"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
+    with pytest.raises(StudyError) as caught:
+        parse_study(text, "study.toml")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(f"study.toml:{line}: ")
+
+
+def test_all_problems_are_listed_at_once():
+    text = changed("quorum = 2", "quorumm = 2").replace("rounds = 2", "rounds = -1")
+    with pytest.raises(StudyError) as caught:
+        parse_study(text)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_text_that_is_no_toml_is_refused():
+    with pytest.raises(StudyError, match="not valid TOML"):
+        parse_study("name = ")
+
+
+def test_a_study_has_a_bounded_size():
+    with pytest.raises(StudyError, match="KiB"):
+        parse_study("#" * (MAX_STUDY_BYTES + 1))
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path):
+    with pytest.raises(StudyError, match="cannot be read"):
+        load_study(tmp_path / "none.toml")
+
+
+def test_the_digest_knows_the_content_and_not_the_spelling():
+    respelled = changed("[federation]\nquorum = 2\n", "") + "[federation]\nquorum   =   2 # two\n"
+    assert parse_study(GOOD).digest == parse_study(respelled).digest
+    assert parse_study(GOOD).digest != parse_study(changed("rounds = 2", "rounds = 3")).digest
+
+
+def test_defaults_written_out_are_the_same_study():
+    assert parse_study(GOOD).digest == parse_study(changed("[federation]", "seed = 1\n[federation]")).digest
+
+
+def test_the_code_version_names_the_release_and_the_sources():
+    version, _, sources = code_version().partition("+")
+    assert version.count(".") == 2
+    assert len(sources) == 12
