@@ -13,10 +13,13 @@ from client.data.dataset import CaseStore
 from client.data.splits import split_patients
 from client.privacy.policy import check_approved, patients_behind_training
 from common.errors import DataError
+from common.logs import logger
 from common.plan import SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
 from common.study import Study
+
+log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def open_site(config: SiteConfig, study: Study) -> Site:
     check_approved(config.policy, study)
     catalog = scan_folder(config.folder, config)
     outcome = prepare_cases(list(catalog.cases), PrepareSettings(grid=study.grid), config.workdir / "cache")
+    for case, reason in sorted(outcome.failures.items()):
+        log.warning("%s: left out, it could not be prepared: %s", case, reason)
     if not outcome.cases:
         raise DataError(
             f"{config.folder}: none of {len(catalog.cases)} cases could be prepared; run gliofed-client check"

@@ -15,11 +15,14 @@ from client.config import Policy
 from client.privacy.policy import patients_behind_number, patients_behind_training
 from client.training.update import Counted, LocalUpdate
 from common.errors import GliofedError
+from common.logs import logger
 from common.parameters import LOCAL, StateDict, group_of, permitted_groups
 from common.plan import Plan, SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
 from common.study import Study
+
+log = logger(__name__)
 
 LOSSES = frozenset(
     {
@@ -85,6 +88,8 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
         for name, tensor in update.tensors.items()
         if group_of(name, update.local_prefixes) in patients and tensor.is_floating_point()
     }
+    for name in sorted(set(update.metrics) - VOCABULARY):
+        log.warning("%s stays at the site: it is not in the vocabulary of what may leave", name)
     known = {name: metric for name, metric in sorted(update.metrics.items()) if name in VOCABULARY}
     metrics = {name: metric.value for name, metric in known.items() if _may_leave(metric, policy, study)}
     few = [group for group, count in sorted(update.patients.items()) if group in permitted and 0 < count < enough]
