@@ -19,7 +19,7 @@ from simulations.report.pictures import Gallery
 from simulations.report.summary import FillGap, Hypotheses, Segmentation
 
 Advance = Callable[[int, int], None]
-GAP_PATIENTS = 4
+GAP_PATIENTS = 2
 """Training patients a site that the fill gap looks at, so that measuring it does not take longer than the rest."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -66,7 +67,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Pencil:
-    """A released generator with the domains it was trained on, as it is used at a site.
+    """A released generator with the domains it was trained on, as it is used at a site; it draws nothing twice.
 
     Attributes:
         generator: draws slices.
@@ -77,6 +78,7 @@ class Pencil:
     generator: Translator
     domains: tuple[Domain, ...]
     reference_site: str
+    drawn: dict[tuple[Path, Sequence, Domain], NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def domain(self, site: str, sequence: Sequence) -> Domain | None:
         """Return the domain in which `sequence` is drawn for `site`, None where nobody holds it."""
@@ -84,8 +86,10 @@ class Pencil:
 
     def draw(self, subject: Subject, source: Sequence, domain: Domain) -> NDArray[np.float32]:
         """Return the subject's true `source` as `domain` draws it, (K, H, W) in [-1, 1]."""
-        truth = subject.truth
-        return translate_volume(self.generator, truth.slices(source), domain, brain=truth.brain())
+        truth, key = subject.truth, (subject.truth.path, source, domain)
+        if key not in self.drawn:
+            self.drawn[key] = translate_volume(self.generator, truth.slices(source), domain, brain=truth.brain())
+        return self.drawn[key]
 
 
 def by_site(found: Iterable[tuple[Subject, Found]]) -> Iterator[tuple[str, list[Found]]]:

@@ -128,5 +128,5 @@ def _png(pixels: NDArray[np.uint8]) -> str:
     factor = max(1, round(220 / max(height, width)))
     picture = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

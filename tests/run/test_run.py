@@ -36,10 +36,6 @@ sampling_steps = 2
 rounds = 1
 local_steps = 2
 batch_size = 2
-[stages.identifier]
-rounds = 1
-local_steps = 1
-batch_size = 2
 """
 
 
@@ -79,13 +75,13 @@ def test_held_out_patients_are_completed_and_measured_against_the_truth(finished
 
 
 def test_every_part_was_measured(finished):
-    assert {stage.stage.value for stage in finished.stages} == {"generator", "synthesiser", "segmenter", "identifier"}
+    assert {stage.stage.value for stage in finished.stages} == {"generator", "synthesiser", "segmenter"}
     assert all(stage.parameters > 1000 and len(stage.rounds) == 1 for stage in finished.stages)
     assert {entry.site for entry in finished.hypotheses} == {"all", "hospital-a", "hospital-c"}
     assert {entry.filled for entry in finished.segmentation if entry.patients} >= {None, "T1", "T1Gd", "T2", "FLAIR"}
-    assert finished.identification.ceiling == pytest.approx(0.8, abs=1e-3)
+    assert finished.identification is None, "an untrained segmenter finds no tumour to judge the barrier in"
     assert finished.fill_gap.held_out_mae is not None
-    assert not [target for target in finished.targets if target.status == "not measured" and target.name != "BBB AUC"]
+    assert [target.name for target in finished.targets if target.status == "not measured"] == ["BBB AUC"]
 
 
 def test_the_report_shows_each_site_and_no_patient_of_the_training(finished, place):
