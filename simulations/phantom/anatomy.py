@@ -29,7 +29,7 @@ PEELED_MM = 1.0
 SULCUS_LEVEL_MM = 8.0
 """Depth at which the folds are drawn; they run from there straight to the surface and inwards."""
 
-MIDLINE_SLACK_MM = 18.0
+YIELDING_MM = 18.0
 """Depth below the surface at which mass effect has its full size; the surface itself is held by the skull."""
 
 
@@ -133,7 +133,7 @@ def push(points: Array, depth: Array, mass: MassEffect) -> Array:
     offset = points - centre
     radius = np.sqrt((offset**2).sum(axis=0)) + np.float32(1e-3)
     source = np.cbrt(np.maximum(radius**3 - np.float32(mass.strength * mass.radius_mm**3), (0.15 * radius) ** 3))
-    held = np.clip(depth / MIDLINE_SLACK_MM, 0, 1)
+    held = np.clip(depth / YIELDING_MM, 0, 1)
     return np.asarray(centre + offset * (1 + held * (source / radius - 1)), dtype=np.float32)
 
 
