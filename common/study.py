@@ -237,7 +237,7 @@ def parse_study(text: str, origin: str = "study") -> Study:
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{origin}: not valid TOML: {error}") from None
     try:
-        return Study.model_validate(tree)
+        return Study.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
         problems = [_describe(origin, text, problem) for problem in error.errors()]
         raise StudyError("\n".join(problems)) from None

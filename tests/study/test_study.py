@@ -33,6 +33,7 @@ def test_stages_come_in_the_order_in_which_they_run():
     ("text", "line", "words"),
     [
         (changed("rounds = 2", "roundz = 2"), 7, "unknown key"),
+        (changed("rounds = 2", 'rounds = "2"'), 7, "valid integer"),
         (changed("rounds = 2", "rounds = 0"), 7, "greater than or equal to 1"),
         (changed("quorum = 2", "quorum = 3"), 5, "can never be reached"),
         (changed("quorum = 2", 'required = ["c"]'), 5, "not among sites"),
@@ -42,7 +43,7 @@ def test_stages_come_in_the_order_in_which_they_run():
         (changed("[federation]", 'sequences = ["T9"]\n[federation]'), 4, "T1"),
         (changed("[federation]", 'sequences = ["T1"]\n[federation]'), 9, "needs T1, T1Gd, T2 and FLAIR"),
         (changed("[federation]", "[grid]\nshape = [60, 80]\n[federation]"), 4, "multiples of 16"),
-        (changed("[stages.segmenter]", "[stages.identifier]"), 6, "needs [stages.synthesiser]"),
+        (changed("[stages.segmenter]", "[stages.identifier]"), 8, "needs [stages.synthesiser]"),
         (changed("rounds = 2", "learning_rate = nan"), 7, "finite"),
     ],
 )

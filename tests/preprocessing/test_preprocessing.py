@@ -1,0 +1,149 @@
+"""From a phantom hospital's files to cached slices."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from client.data.cache import BRAIN, LabelKind
+from client.data.catalog import CatalogCase, scan_folder
+from client.data.preprocessing import PrepareSettings, digest_of, prepare_case, prepare_cases
+from client.imaging.intensity import GreyScale
+from common.sequences import Sequence
+from common.study import Grid
+
+GRID = Grid(spacing_mm=(4.8, 4.8, 6.0), shape=(32, 48))
+SETTINGS = PrepareSettings(grid=GRID)
+
+
+@pytest.fixture(scope="session")
+def hospital(tiny_cohort) -> Path:
+    return tiny_cohort.sites / "hospital-a"
+
+
+@pytest.fixture
+def case(hospital: Path) -> CatalogCase:
+    return max(scan_folder(hospital).cases, key=lambda case: len(case.images))
+
+
+def test_a_case_becomes_slices_on_the_study_grid(case: CatalogCase, tmp_path: Path):
+    cached = prepare_case(case, SETTINGS, tmp_path)
+    assert cached.brain().shape[1:] == GRID.shape
+    assert set(cached.sequences) == set(case.images)
+    np.testing.assert_allclose(np.linalg.norm(cached.affine[:3, :3], axis=0), GRID.spacing_mm)
+    for sequence in cached.sequences:
+        image = cached.slices(sequence)
+        assert image.dtype == np.float32
+        assert -1 <= image.min() <= image.max() <= 1
+        assert (image[cached.brain() == 0] == -1).all()
+    assert set(np.unique(cached.labels())) <= {0, 1, 2, 4}
+    assert (cached.labels() > 0).sum() > 0
+    assert 1.0 < cached.brain().sum() * np.prod(GRID.spacing_mm) * 1e-6 < 2.0
+
+
+def test_the_greys_of_the_brain_lie_where_the_table_puts_them(case: CatalogCase, tmp_path: Path):
+    cached = prepare_case(case, SETTINGS, tmp_path)
+    t1 = cached.slices(Sequence.T1)[cached.brain() > 0]
+    assert 60 < np.median((t1 + 1) * 127.5) < 140
+    assert GreyScale(**cached.greys["T1"]).shift == 99
+
+
+def test_a_second_run_does_nothing(hospital: Path, tmp_path: Path):
+    cases = scan_folder(hospital).cases
+    first = prepare_cases(cases, SETTINGS, tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    second = prepare_cases(cases, SETTINGS, tmp_path)
+    assert [c.path for c in first.cases] == [c.path for c in second.cases]
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_what_was_interrupted_is_finished_and_its_leftovers_removed(hospital: Path, tmp_path: Path):
+    cases = scan_folder(hospital).cases
+    whole = prepare_cases(cases, SETTINGS, tmp_path)
+    bytes_before = whole.cases[0].path.read_bytes()
+    whole.cases[0].path.unlink()
+    (tmp_path / ".half.safetensors.1.part").write_bytes(b"half")
+    again = prepare_cases(cases, SETTINGS, tmp_path)
+    assert again.cases[0].path.read_bytes() == bytes_before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_processes_side_by_side_give_the_same_bytes(hospital: Path, tmp_path: Path):
+    cases = scan_folder(hospital).cases[:2]
+    alone = prepare_cases(cases, SETTINGS, tmp_path / "one")
+    seen: list[tuple[int, int]] = []
+    together = prepare_cases(cases, SETTINGS, tmp_path / "two", workers=2, on_case=lambda d, t: seen.append((d, t)))
+    assert [c.path.read_bytes() for c in alone.cases] == [c.path.read_bytes() for c in together.cases]
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_the_cache_name_follows_files_facts_and_settings(case: CatalogCase, tmp_path: Path):
+    digest = digest_of(case, SETTINGS)
+    assert digest == digest_of(case, SETTINGS)
+    assert digest != digest_of(case, PrepareSettings(grid=GRID, n4=False))
+    assert digest != digest_of(dataclasses.replace(case, patient="other"), SETTINGS)
+    moved = tmp_path / "t1.nii.gz"
+    shutil.copy(case.images[Sequence.T1], moved)
+    same = dataclasses.replace(case, images={**case.images, Sequence.T1: moved})
+    assert digest == digest_of(same, SETTINGS)
+    moved.write_bytes(moved.read_bytes()[:-1])
+    assert digest != digest_of(same, SETTINGS)
+
+
+def test_a_broken_case_is_named_and_the_others_go_on(hospital: Path, case: CatalogCase, tmp_path: Path):
+    broken = tmp_path / "t1.nii.gz"
+    broken.write_bytes(case.images[Sequence.T1].read_bytes()[:4000])
+    bad = dataclasses.replace(case, case="bad", images={Sequence.T1: broken})
+    outcome = prepare_cases([bad, case], SETTINGS, tmp_path / "cache")
+    assert [c.case for c in outcome.cases] == [case.case]
+    assert "truncated or damaged" in outcome.failures["bad"]
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_four_dimensional_and_empty_scans_are_refused(case: CatalogCase, tmp_path: Path):
+    image = nib.load(case.images[Sequence.T1])
+    data = np.asarray(image.dataobj)
+    for name, array, words in (("4d", np.stack([data, data], -1), "dimension"), ("zero", data * 0, "")):
+        path = tmp_path / f"{name}.nii.gz"
+        nib.save(nib.Nifti1Image(array, image.affine), path)
+        one = dataclasses.replace(case, case=name, images={Sequence.T1: path})
+        (reason,) = prepare_cases([one], SETTINGS, tmp_path / "cache").failures.values()
+        assert str(path) in reason
+        assert words in reason
+
+
+def test_whole_tumour_labels_stay_one_and_enhancing_threes_become_four(case: CatalogCase, tmp_path: Path):
+    whole = prepare_case(dataclasses.replace(case, label_kind=LabelKind.WHOLE), SETTINGS, tmp_path)
+    assert set(np.unique(whole.labels())) <= {0, 1}
+    image = nib.load(case.labels)
+    values = np.asarray(image.dataobj).astype(np.uint8)
+    path = tmp_path / "seg.nii.gz"
+    nib.save(nib.Nifti1Image(np.where(values == 4, 3, values).astype(np.uint8), image.affine), path)
+    threes = prepare_case(dataclasses.replace(case, labels=path, et_label=3), SETTINGS, tmp_path)
+    fours = prepare_case(case, SETTINGS, tmp_path)
+    np.testing.assert_array_equal(threes.labels(), fours.labels())
+
+
+def test_a_brain_larger_than_the_grid_is_refused(case: CatalogCase, tmp_path: Path):
+    small = PrepareSettings(grid=Grid(spacing_mm=(2.35, 2.35, 6.0), shape=(64, 64)))
+    narrow = prepare_cases([case], small, tmp_path)
+    assert "raise grid.shape" in narrow.failures[case.case]
+
+
+def test_sequences_moved_apart_are_brought_together_again(case: CatalogCase, tmp_path: Path):
+    image = nib.load(case.images[Sequence.FLAIR])
+    moved = tmp_path / "moved.nii.gz"
+    affine = image.affine.copy()
+    affine[:3, 3] += [6, -4, 5]
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), moved)
+    images = {Sequence.T1: case.images[Sequence.T1], Sequence.FLAIR: moved}
+    cached = prepare_case(dataclasses.replace(case, images=images), SETTINGS, tmp_path)
+    found = np.array(cached.native["sequences"]["T1"]["to_reference"])
+    np.testing.assert_allclose(found[:3, 3] + found[:3, :3] @ np.zeros(3), [6, -4, 5], atol=1.5)
+    assert cached.native["reference"] == "FLAIR"
+    assert BRAIN == "brain"
