@@ -14,7 +14,7 @@ ALLOWED = {
 }
 FLOWER = {
     *("client/app.py", "common/records.py", "simulations/grid.py", "simulations/federation.py"),
-    "simulations/ray_engine.py",
+    *("simulations/process_grid.py", "simulations/ray_engine.py"),
 }
 """Files outside server/ that may know Flower."""
 
