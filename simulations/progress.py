@@ -42,7 +42,7 @@ def training_progress(study: Study) -> Iterator[Listener]:
             text, line = count.hear(event)
             bar.update(task, completed=count.done, description=text)
             if line:
-                bar.console.print(line, highlight=False, markup=False)
+                bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield listen
 
