@@ -235,8 +235,9 @@ def _mottle(rng: np.random.Generator, grid: Grid, voxels: NDArray[np.intp], frac
 
 def _head_extent(rng: np.random.Generator, points: Array) -> Array:
     """Return how far the head reaches beyond the brain at each voxel, mm, (I J K): thicker at the face and the neck."""
-    _, y, z = points.reshape(3, -1)
-    face = sigmoid((y - 15) / 8) * sigmoid((-22 - z) / 6)
+    x, y, z = points.reshape(3, -1)
+    reach = 88 - np.abs(x) ** 2 / 110
+    face = sigmoid((y - 15) / 8) * sigmoid((-30 - z) / 4) * sigmoid((reach - y) / 2)
     nape = sigmoid((-30 - y) / 8) * sigmoid((-50 - z) / 6)
     return np.asarray(rng.uniform(14, 18) + 32 * face + 12 * nape, dtype=np.float32)
 
