@@ -94,7 +94,8 @@ def complete_case(
     """Complete one case.
 
     The tumour inside which the barrier is judged is found without any real T1Gd, as in a patient who had none, so that
-    the status of a case does not depend on whether gadolinium was given.
+    the status of a case does not depend on whether gadolinium was given. Synthesiser and segmenter see the case's own
+    images, as they did in training, not their harmonized versions.
 
     Args:
         cached: a prepared case on the study's grid; only its `sequences` are used.
