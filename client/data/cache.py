@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +20,10 @@ from common.sequences import Sequence
 
 BRAIN = "brain"
 LABELS = "labels"
+
+
+class CacheFullError(DataError):
+    """The cache cannot be written: the disk is full, or the folder refuses; no case can be prepared then."""
 
 
 class LabelKind(StrEnum):
@@ -85,7 +90,7 @@ def write_case(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[st
         arrays: sequences (float32), `brain` and `labels` (uint8), all of axes (K, H, W).
         facts: JSON-serialisable attributes of CachedCase other than `path`.
     Raises:
-        DataError: where the disk is full or the folder cannot be written; nothing stays behind.
+        CacheFullError: where the disk is full or the folder cannot be written; nothing stays behind.
     """
     from safetensors.numpy import save
 
@@ -102,8 +107,9 @@ def write_case(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[st
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise DataError(
+        with contextlib.suppress(OSError):  # the folder itself may be the trouble
+            aside.unlink(missing_ok=True)
+        raise CacheFullError(
             f"{path.parent}: cannot write the cache ({error.strerror}); free space or choose another cache folder"
         ) from None
 
@@ -111,7 +117,10 @@ def write_case(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[st
 def open_case(path: Path) -> CachedCase:
     """Open a cached case without reading its slices. Raises DataError where the file is damaged."""
     try:
-        header, _ = _read_header(path)
+        header, start = _read_header(path)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        if path.stat().st_size != start + max(ends, default=0):
+            raise ValueError("cut short")
         facts = json.loads(header["__metadata__"]["case"])
         return CachedCase(
             path=path,

@@ -1,7 +1,7 @@
-"""Mutual information of a fixed set of points with an image under an affine, with its gradient, and the climb to its top.
+"""Mutual information of fixed points with an image under an affine, its gradient, and the climb to its top.
 
-Histogram with linear Parzen windows along the moving image's greys, so that the derivative is exact (after Mattes 2003);
-a quasi-Newton climb (L-BFGS) reaches the top where gradient descent on twelve parameters stops short.
+Histogram with linear Parzen windows along the moving image's greys, so that the derivative is exact (after Mattes
+2003); a quasi-Newton climb (L-BFGS) reaches the top where gradient descent on twelve parameters stops short.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class MutualInformation:
         values, slopes = _interpolate(self.moving, places[seen])
         information, force = _information(fixed_bin, values)
         pull = (slopes * force[:, None]) @ self.to_voxel[:3, :3]
-        return information, np.concatenate([(pull.T @ arms).ravel() / RADIUS_MM, pull.sum(axis=0)])
+        turn = np.einsum("ni,nj->ij", pull, arms)  # not BLAS, whose sum depends on the number of threads
+        return information, np.concatenate([turn.ravel() / RADIUS_MM, pull.sum(axis=0)])
 
     def climb(self, start: Array, directions: Array, iterations: int) -> tuple[float, Array]:
         """Return the highest mutual information reachable from `start` along the columns of `directions`, and where.
@@ -98,14 +99,13 @@ def parameters_of(linear: Array, shift_mm: Sequence[float] | Array) -> Array:
     return np.concatenate([((linear - np.eye(3)) * RADIUS_MM).ravel(), np.asarray(shift_mm, dtype=np.float64)])
 
 
-def similarity_directions(linear: Array) -> Array:
-    """Return the freedoms to turn, swell and shift from a matrix (3, 3): (12, 7), each moving the surface by 1 mm."""
+def rigid_directions(linear: Array) -> Array:
+    """Return the freedoms to turn and shift from a matrix (3, 3): (12, 6), each moving the surface by about 1 mm."""
     turns = np.zeros((3, 3, 3))
     for axis, (row, column) in enumerate(((2, 1), (0, 2), (1, 0))):
         turns[axis, row, column], turns[axis, column, row] = 1, -1
-    columns = [np.concatenate([(turn @ linear).ravel(), np.zeros(3)]) for turn in (*turns, np.eye(3))]
-    shifts = np.vstack([np.zeros((9, 3)), np.eye(3)])
-    return np.hstack([np.stack(columns, axis=1), shifts])
+    columns = [np.concatenate([(turn @ linear).ravel(), np.zeros(3)]) for turn in turns]
+    return np.hstack([np.stack(columns, axis=1), np.vstack([np.zeros((9, 3)), np.eye(3)])])
 
 
 def _bins(values: Array) -> NDArray[np.int64]:
@@ -138,8 +138,8 @@ def _information(fixed_bin: NDArray[np.int64], values: Array) -> tuple[float, Ar
     """Return the mutual information of binned and unbinned greys (N,), and its derivative by each of the latter."""
     lower = values.astype(np.int64)
     share, cell, count = values - lower, fixed_bin * BINS + lower, BINS * BINS
-    joint = np.bincount(cell, 1 - share, count) + np.bincount(cell + 1, share, count + 1)[:count]
-    joint = joint.reshape(BINS, BINS) / len(values)
+    total = np.bincount(cell, 1 - share, count) + np.bincount(cell + 1, share, count + 1)[:count]
+    joint = total.reshape(BINS, BINS) / len(values)
     outer = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     surprise = np.log((joint + TINY) / (outer + TINY))
     flat = surprise.ravel()

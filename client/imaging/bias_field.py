@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
 
 from client.imaging.itk import from_itk, to_itk
 from client.imaging.resample import to_grid
@@ -57,7 +57,11 @@ def estimate_bias(volume: Volume, mask: Mask, affine: Affine) -> BiasField:
     n4.SetMaximumNumberOfIterations(ITERATIONS)
     n4.SetConvergenceThreshold(0.0)
     image = to_itk(few, coarse)
-    n4.Execute(image, to_itk(inside, coarse))
+    try:
+        n4.Execute(image, to_itk(inside, coarse))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(f"bias correction failed ({reason}); prepare without it, or export the scan again") from None
     field = from_itk(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
     return BiasField(field - field[inside].mean(dtype=np.float64).astype(np.float32), coarse)
 

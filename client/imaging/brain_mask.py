@@ -1,7 +1,7 @@
-"""Brain extraction without trained weights: a synthetic head is fitted by an affine, its brain carried back and settled.
+"""Brain extraction without trained weights: a synthetic head is fitted by an affine, and its brain carried back.
 
-The fit finds the brain as a whole; what lies within a few millimetres of its edge is then settled by the scan's own
-greys, under a prior that lets the edge grow farther than it may shrink: a tumour at the surface must not be cut away.
+The edge is the fitted one, not settled by the scan's own greys: that gained nothing where the fit had converged, and it
+could cut a tumour at the surface away.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from client.imaging.affine_fit import MutualInformation, parameters_of, similarity_directions
+from client.imaging.affine_fit import MutualInformation, parameters_of, rigid_directions
 from client.imaging.registration import centre_of_head, clip_bright
 from client.imaging.resample import to_grid
 from client.imaging.synthetic_head import SyntheticHead, synthetic_head
@@ -32,17 +32,17 @@ STRIPPED_ZEROS = 0.2
 """The share of voxels that are exactly zero in a stripped image, at least."""
 
 SEARCH_MM, COARSE_MM, FINE_MM = 8.0, 4.0, 2.5
-CLIMB_SEARCH, CLIMB_COARSE, CLIMB_FINE = 30, 40, 30
+CLIMB_SEARCH, CLIMB_COARSE, CLIMB_FINE = 25, 40, 30
 SHIFTS_MM = (-30.0, -15.0, 0.0, 15.0, 30.0)
 PITCHES_DEG = (-20.0, 0.0, 20.0)
 TURNS_DEG = (-15.0, 0.0, 15.0)
-KEPT_STARTS, FOLLOWED = 4, 2
+TURNED, SHAPED, REFINED = 5, 3, 2
+"""How many starts are followed on the coarsest grid, and how many of them on the two finer ones."""
+USUAL_SIZE = 0.95
+"""An adult brain's length over that of the MNI152 average, which is large."""
 
-GREY_BINS = 48
-SMOOTH_MM = 3.0
-PRIOR_PER_MM = 0.3
-EVIDENCE = (-1.5, 2.0)
-"""Bounds of the log likelihood ratio: with the prior, the edge moves in by 5 mm or out by 7 mm at most."""
+BEYOND_MM = 60.0
+"""Beyond the synthetic head's box a voxel counts as this far outside the brain."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def extract_brain(volume: Volume, affine: Affine) -> BrainMask:
     litres = np.count_nonzero(mask) * voxel_litres
     if not VOLUME_LITRES[0] <= litres <= VOLUME_LITRES[1]:
         raise DataError(
-            f"the brain that was found measures {litres:.2f} l, which no adult brain does; the scan may show a part of the "
-            "head only: give a brain mask with it"
+            f"the brain that was found measures {litres:.2f} l, which no adult brain does; the scan may show "
+            "a part of the head only: give a brain mask with it"
         )
     return BrainMask(mask, litres, "synthetic-head")
 
 
 def stripped_brain(volume: Volume, affine: Affine) -> Mask | None:
-    """Return the brain of an image whose surroundings are exactly zero; None where there is more than a brain to see."""
+    """Return the brain of an image whose surroundings are exactly zero; None where it shows more than a brain."""
     shown = volume != 0
     if np.mean(~shown) < STRIPPED_ZEROS:
         return None
@@ -104,22 +104,17 @@ def _largest_part(mask: Mask) -> Mask:
 
 
 def _fitted_brain(volume: Volume, affine: Affine) -> Mask:
-    """Fit the synthetic head and settle the edge on a grid of about 2.5 mm; return the mask on the volume's grid."""
+    """Fit the synthetic head and return its brain on the volume's grid."""
     head = synthetic_head()
     small, small_affine = _reduced(clip_bright(volume), affine, FINE_MM)
     to_patient = fit_head(head, small, small_affine)
-    depth_mm = to_grid(head.depth_mm + PADDED_DEPTH_MM, to_patient @ head.affine, small.shape, small_affine) - PADDED_DEPTH_MM
-    level = _settle(small, small_affine, depth_mm)
-    mask = to_grid(level, small_affine, volume.shape, affine, extend=True) > 0
-    return _largest_part(mask)
-
-
-PADDED_DEPTH_MM = 60.0
-"""Beyond the synthetic head's box a voxel counts as this far outside the brain."""
+    return to_grid(head.depth_mm + BEYOND_MM, to_patient @ head.affine, volume.shape, affine) > BEYOND_MM
 
 
 def fit_head(head: SyntheticHead, volume: Volume, affine: Affine) -> Affine:
     """Return the affine (4, 4) that maps MNI millimetres to the patient's, by mutual information.
+
+    Turns and shifts alone at first: on a coarse grid a freely swelling brain finds false comfort in the scalp.
 
     Raises:
         DataError: where the head overlaps the scan from no start.
@@ -129,28 +124,26 @@ def fit_head(head: SyntheticHead, volume: Volume, affine: Affine) -> Affine:
         MutualInformation(head.points(step, blur_mm), *_reduced(volume, affine, spacing_mm), centre)
         for step, blur_mm, spacing_mm in ((4, 4.0, SEARCH_MM), (3, 2.0, COARSE_MM), (2, 1.0, FINE_MM))
     )
-    starts = sorted(_starts(centre, centre_of_head(volume, affine)), key=lambda start: -search(_parameters(start))[0])
-    found = [
-        search.climb(_parameters(start), similarity_directions(start[0]), CLIMB_SEARCH) for start in starts[:KEPT_STARTS]
-    ]
-    found.sort(key=lambda result: -result[0])
-    if found[0][0] <= 0:
+    starts = _starts(centre, centre_of_head(volume, affine))
+    starts.sort(key=lambda start: -search(parameters_of(*start))[0])
+    found = [search.climb(parameters_of(*start), rigid_directions(start[0]), CLIMB_SEARCH) for start in starts[:TURNED]]
+    found = [coarse.climb(place, np.eye(12), CLIMB_COARSE) for _, place in _best(found, SHAPED)]
+    found = [fine.climb(place, np.eye(12), CLIMB_FINE) for _, place in _best(found, REFINED)]
+    information, place = _best(found, 1)[0]
+    if information <= 0:
         raise DataError("no head was found in the scan; check its affine, or give a brain mask with it")
-    free = np.eye(12)
-    found = [coarse.climb(place, free, CLIMB_COARSE) for _, place in found[:FOLLOWED]]
-    _, place = fine.climb(max(found, key=lambda result: result[0])[1], free, CLIMB_FINE)
     return fine.matrix(place)
+
+
+def _best(found: list[tuple[float, Array]], count: int) -> list[tuple[float, Array]]:
+    return sorted(found, key=lambda result: -result[0])[:count]
 
 
 def _starts(centre: Array, patient: Array) -> list[tuple[Array, Array]]:
     """Return turns and shifts around centre on centre: a neck in view shifts the centre, a nod or a turn is common."""
     turns = product(PITCHES_DEG, TURNS_DEG, TURNS_DEG)
-    rotations = [Rotation.from_euler("xyz", angles, degrees=True).as_matrix() for angles in turns]
-    return [(turn, patient + [0, 0, shift] - centre) for shift in SHIFTS_MM for turn in rotations]
-
-
-def _parameters(start: tuple[Array, Array]) -> Array:
-    return parameters_of(*start)
+    rotations = [USUAL_SIZE * Rotation.from_euler("xyz", angles, degrees=True).as_matrix() for angles in turns]
+    return [(turn, patient + np.array([0, 0, shift]) - centre) for shift in SHIFTS_MM for turn in rotations]
 
 
 def _reduced(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[Volume, Affine]:
@@ -161,20 +154,3 @@ def _reduced(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[Volume,
     reduced = affine @ np.diag([*step, 1.0])
     reduced[:3, 3] = (affine @ [*(0.5 * (step - 1)), 1.0])[:3]
     return to_grid(volume, affine, [int(size) for size in shape], reduced), reduced
-
-
-def _settle(volume: Volume, affine: Affine, depth_mm: Volume) -> Volume:
-    """Return a level set, positive in the brain: the fitted depth, moved by how brain-like the greys near the edge are."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    core = volume[depth_mm > 0]
-    top = float(np.percentile(core, 99.5)) if core.size else 1.0
-    bins = np.minimum(np.clip(volume, 0, None) / max(top, 1e-6) * GREY_BINS, GREY_BINS - 1).astype(np.int64)
-    ratio = np.log(_shares(bins[depth_mm > 4]) / _shares(bins[(depth_mm < -3) & (depth_mm > -20)]))
-    evidence = ndimage.gaussian_filter(np.clip(ratio, *EVIDENCE)[bins].astype(np.float32), SMOOTH_MM / spacing)
-    return np.asarray(evidence + np.float32(PRIOR_PER_MM) * depth_mm, dtype=np.float32)
-
-
-def _shares(bins: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return a smoothed histogram, no bin empty."""
-    counts = ndimage.gaussian_filter1d(np.bincount(bins, minlength=GREY_BINS) + 1.0, 1.0)
-    return np.asarray(counts / counts.sum())

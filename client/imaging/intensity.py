@@ -26,7 +26,7 @@ GREY_TABLE: dict[Sequence, tuple[float, float]] = {
     Sequence.FLAIR: (30.0, 75.0),
     Sequence.T1: (31.0, 99.0),
     Sequence.T1GD: (31.0, 99.0),
-    # Not in the paper; ours. T2 has its mode in white matter and a long bright tail of fluid, which must stay below 255.
+    # Not in the paper; ours. T2 has its mode in white matter and a long bright tail of fluid to keep below 255.
     Sequence.T2: (40.0, 75.0),
     Sequence.SWI: (31.0, 120.0),
     Sequence.DWI: (30.0, 75.0),
@@ -84,7 +84,8 @@ class GreyScale:
     def apply(self, volume: NDArray[np.floating]) -> Volume:
         """Return scanner units as greys in [-1, 1], clipped."""
         grey = self._gain * volume + self._offset
-        return np.clip(grey / 127.5 - 1, -1, 1).astype(np.float32)
+        values: Volume = np.clip(grey / 127.5 - 1, -1, 1).astype(np.float32)
+        return values
 
     def invert(self, values: NDArray[np.floating]) -> Volume:
         """Return greys in [-1, 1] in scanner units: exact wherever `apply` did not clip."""

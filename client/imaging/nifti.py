@@ -114,7 +114,7 @@ def _three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
     kept = shape[:3] if len(shape) == 4 and shape[3] == 1 else shape
     if len(kept) != 3 or min(kept) < 1:
         text = " x ".join(map(str, shape))
-        raise DataError(f"{path}: has {len(shape)} axes ({text}) where 3 are expected; export one volume a file")
+        raise DataError(f"{path}: has {len(shape)} dimensions ({text}) where 3 are expected; export one volume a file")
     i, j, k = kept
     return i, j, k
 

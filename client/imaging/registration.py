@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -19,7 +19,7 @@ from common.errors import DataError
 from common.shapes import Affine, Mask, Volume
 
 LEVELS_MM = (4.0, 2.0, 1.0)
-"""Voxels finer than this are thinned to it, level by level; without the last level one in many misses by millimetres."""
+"""Voxels finer than this are thinned to it, level by level; without the last one some miss by millimetres."""
 
 SEARCH_MM = 8.0
 TURNS_DEG = (-12.0, 0.0, 12.0)
@@ -34,7 +34,7 @@ BINS = 32
 ITERATIONS = 100
 RELAXATION = 0.7
 MARGIN_MM = 20.0
-"""How far around the brain the finer levels look: scalp and air guide the fit (with 8 mm it goes astray), a jaw misleads it."""
+"""How far around the brain the finer levels look: scalp and air guide the fit (with 8 mm it strays), a jaw misleads."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,21 @@ def register_rigid(
     """
     fixed, moving = clip_bright(fixed), clip_bright(moving)
     around = None if mask is None else dilate(mask, fixed_affine, MARGIN_MM)
-    best: tuple[float, Any] | None = None
+    information = 0.0
     starts = _starts(fixed, fixed_affine, moving, moving_affine)
     for level in LEVELS_MM:
-        images = [
-            to_itk(*thin(fixed, fixed_affine, level)),
-            to_itk(*thin(moving, moving_affine, level)),
-            None if around is None or level == LEVELS_MM[0] else to_itk(*_thin_mask(around, fixed_affine, level)),
-        ]
-        found = [result for start in starts if (result := _descend(*images, start, level)) is not None]
+        still, carried = to_itk(*thin(fixed, fixed_affine, level)), to_itk(*thin(moving, moving_affine, level))
+        look = None
+        if around is not None and level != LEVELS_MM[0]:
+            look = to_itk(*_thin_mask(around, fixed_affine, level))
+        tries = [optimise(still, carried, look, sitk.Euler3DTransform(start), level) for start in starts]
+        found = [result for result in tries if result is not None]
         if not found:
             raise DataError("two sequences of the case do not overlap in space; check their headers, or remove one")
-        best = min(found, key=lambda result: result[0])
-        starts = [best[1]]
-    assert best is not None
+        information, best = max(found, key=lambda result: result[0])
+        starts = [best]
     # ITK's transform leads from the fixed to the moving image.
-    return RigidTransform(np.linalg.inv(transform_matrix(best[1])), -best[0])
+    return RigidTransform(np.asarray(np.linalg.inv(transform_matrix(starts[0])), dtype=np.float64), information)
 
 
 def clip_bright(volume: Volume) -> Volume:
@@ -126,13 +125,13 @@ def _thin_mask(mask: Mask, affine: Affine, spacing_mm: float) -> tuple[Mask, Aff
 
 
 def _starts(fixed: Volume, fixed_affine: Affine, moving: Volume, moving_affine: Affine) -> list[Any]:
-    """Return the transforms to start from: as the headers say, and the best turns about it and about centre on centre."""
-    images = [to_itk(*thin(fixed, fixed_affine, SEARCH_MM)), to_itk(*thin(moving, moving_affine, SEARCH_MM))]
+    """Return the transforms to start from: as the headers say, and the best turns of it and of centre on centre."""
+    still, carried = to_itk(*thin(fixed, fixed_affine, SEARCH_MM)), to_itk(*thin(moving, moving_affine, SEARCH_MM))
     centre = (RAS_TO_LPS @ [*centre_of_head(fixed, fixed_affine), 1.0])[:3]
     shift = (RAS_TO_LPS @ [*centre_of_head(moving, moving_affine), 1.0])[:3] - centre
     turns = product((np.zeros(3), shift), TURNS_DEG, TURNS_DEG, TURNS_DEG)
     starts = [_rigid(centre, offset, angles) for offset, *angles in turns]
-    best = sorted(starts, key=lambda start: metric_at(*images, None, start))[:KEPT_STARTS]
+    best = sorted(starts, key=lambda start: -information_at(still, carried, start))[:KEPT_STARTS]
     return [_rigid(centre, np.zeros(3), [0.0, 0.0, 0.0]), *best]
 
 
@@ -144,49 +143,40 @@ def _rigid(centre: NDArray[np.float64], offset: NDArray[np.float64], angles_deg:
     return start
 
 
-def _descend(fixed: Any, moving: Any, mask: Any | None, start: Any, step_mm: float) -> tuple[float, Any] | None:
-    """Return the metric (lower is better) and the transform that gradient descent ends at; None without overlap."""
-    return optimise(fixed, moving, mask, sitk.Euler3DTransform(start), step_mm, SAMPLES)
-
-
-def optimise(
-    fixed: Any, moving: Any, mask: Any | None, transform: Any, step_mm: float, samples: int
-) -> tuple[float, Any] | None:
-    """Move any linear ITK transform, in place, to a maximum of mutual information.
+def optimise(fixed: Any, moving: Any, mask: Any | None, transform: Any, step_mm: float) -> tuple[float, Any] | None:
+    """Move an ITK transform, in place, to a maximum of mutual information.
 
     Returns:
-        The negative mutual information and the transform; None where the images do not overlap.
+        The mutual information in nats, and the transform; None where the images do not overlap.
     """
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
-    method.SetMetricAsMattesMutualInformation(BINS)
+    method = _method(transform)
     if mask is not None:
         method.SetMetricFixedMask(mask)
-    share = samples / fixed.GetNumberOfPixels()
+    share = SAMPLES / fixed.GetNumberOfPixels()
     if share < 1:
         method.SetMetricSamplingStrategy(method.REGULAR)
         method.SetMetricSamplingPercentage(share, SEED)
-    method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(step_mm, 0.01 * step_mm, ITERATIONS, RELAXATION, 1e-6)
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(fixed, moving)
     except RuntimeError:  # ITK's word for "all samples map outside the moving image"
         return None
-    return float(method.GetMetricValue()), transform
+    return -float(method.GetMetricValue()), transform
 
 
-def metric_at(fixed: Any, moving: Any, mask: Any | None, transform: Any) -> float:
-    """Return the negative mutual information of two images under a transform; 0, the worst, where they do not overlap."""
+def information_at(fixed: Any, moving: Any, transform: Any) -> float:
+    """Return the mutual information of two images under a transform, in nats; 0 where they do not overlap."""
+    try:
+        return -float(_method(transform).MetricEvaluate(fixed, moving))
+    except RuntimeError:
+        return 0.0
+
+
+def _method(transform: Any) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
-    if mask is not None:
-        method.SetMetricFixedMask(mask)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetInitialTransform(transform)
-    try:
-        return float(method.MetricEvaluate(fixed, moving))
-    except RuntimeError:
-        return 0.0
+    method.SetInitialTransform(transform, inPlace=True)
+    return method

@@ -1,4 +1,4 @@
-"""Volumes carried from one voxel grid to another, whatever their affines, smoothed first where the new grid is coarser."""
+"""Volumes carried from one voxel grid to another, whatever their affines; smoothed first where it is coarser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def to_grid(
         order: 1 for images (linear, antialiased along axes that become coarser), 0 for nearest neighbours, unsmoothed.
         extend: continue the outermost voxels beyond the source instead of 0.
     """
-    step = np.linalg.solve(affine, target_affine)
+    step: Affine = np.asarray(np.linalg.solve(affine, target_affine), dtype=np.float64)
     source = np.asarray(data, dtype=np.float32)
     if order > 0:
         source = _smoothed(source, np.linalg.norm(step[:3, :3], axis=1))

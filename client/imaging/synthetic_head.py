@@ -52,7 +52,7 @@ class SyntheticHead:
         return np.asarray((self.affine @ [*ndimage.center_of_mass(self.depth_mm > 0), 1.0])[:3])
 
     def points(self, step: int, blur_mm: float) -> FixedPoints:
-        """Return every `step`-th voxel of the domain along each axis, with the image blurred as the patient's will be."""
+        """Return every `step`-th voxel of the domain along each axis, the image blurred as the patient's will be."""
         blurred = ndimage.gaussian_filter(self.image, blur_mm / SPACING_MM)
         kept = np.zeros_like(self.domain)
         kept[step // 2 :: step, step // 2 :: step, step // 2 :: step] = True
@@ -75,13 +75,14 @@ def synthetic_head() -> SyntheticHead:
     outside = ndimage.distance_transform_edt(~brain) * SPACING_MM
     inside = ndimage.distance_transform_edt(brain) * SPACING_MM
     skull, scalp = FLUID_MM + SKULL_MM, FLUID_MM + SKULL_MM + SCALP_MM
-    image = np.where(brain, image, np.select([outside <= FLUID_MM, outside <= skull, outside <= scalp], [FLUID, SKULL, SCALP], 0.0))
+    shells = np.select([outside <= FLUID_MM, outside <= skull, outside <= scalp], [FLUID, SKULL, SCALP], 0.0)
+    image = np.where(brain, image, shells)
     domain = (outside <= scalp + AIR_MM) & ~(_below_brain(brain.shape, affine) & (outside > FLUID_MM))
     return SyntheticHead(image.astype(np.float32), (inside - outside).astype(np.float32), domain, affine)
 
 
 def _below_brain(shape: tuple[int, ...], affine: Affine) -> Mask:
-    """Return what lies under a plane from the floor of the frontal lobes down to the cerebellum's, in MNI millimetres."""
+    """Return what lies under a plane from the floor of the frontal lobes down to the cerebellum's."""
     _, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
     y, z = affine[1, 1] * j + affine[1, 3], affine[2, 2] * k + affine[2, 3]
     return np.broadcast_to(z < -32 + (y - 60) * (40 / 150), shape)

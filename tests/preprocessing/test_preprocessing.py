@@ -67,7 +67,7 @@ def test_what_was_interrupted_is_finished_and_its_leftovers_removed(hospital: Pa
     whole = prepare_cases(cases, SETTINGS, tmp_path)
     bytes_before = whole.cases[0].path.read_bytes()
     whole.cases[0].path.unlink()
-    (tmp_path / ".half.safetensors.1.part").write_bytes(b"half")
+    (tmp_path / ".half.safetensors.999999999.part").write_bytes(b"half")
     again = prepare_cases(cases, SETTINGS, tmp_path)
     assert again.cases[0].path.read_bytes() == bytes_before
     assert not list(tmp_path.glob(".*"))
