@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from client.inference.fill import Translator, pick_domain, translate_volume
 from common.sequences import Domain, Sequence
 
 NCR, ET = 1, 4
+SAMPLED_EVERY = 2
 ALL_SITES = "all"
 Found = TypeVar("Found")
 
@@ -58,6 +58,12 @@ class Subject:
         core: NDArray[np.bool_] = (self.labels == NCR) | (self.labels == ET)
         return core
 
+    @cached_property
+    def sampled(self) -> tuple[int, ...]:
+        """Every second slice that shows brain, and the fullest: neighbours say the same, and cost as much."""
+        occupied = np.flatnonzero(self.brain.any(axis=(1, 2))).tolist()
+        return tuple(sorted({*occupied[::SAMPLED_EVERY], self.fullest_slice}))
+
     @property
     def fullest_slice(self) -> int:
         """The slice with the most tumour, or with the most brain where there is no tumour."""
@@ -78,17 +84,21 @@ class Pencil:
     generator: Translator
     domains: tuple[Domain, ...]
     reference_site: str
-    drawn: dict[tuple[Path, Sequence, Domain], NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    drawn: dict[tuple[object, ...], NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def domain(self, site: str, sequence: Sequence) -> Domain | None:
         """Return the domain in which `sequence` is drawn for `site`, None where nobody holds it."""
         return pick_domain(self.domains, sequence, site, self.reference_site)
 
-    def draw(self, subject: Subject, source: Sequence, domain: Domain) -> NDArray[np.float32]:
-        """Return the subject's true `source` as `domain` draws it, (K, H, W) in [-1, 1]."""
-        truth, key = subject.truth, (subject.truth.path, source, domain)
+    def draw(
+        self, subject: Subject, source: Sequence, domain: Domain, numbers: tuple[int, ...] | None = None
+    ) -> NDArray[np.float32]:
+        """Return slices `numbers`, or all, of the true `source` as `domain` draws them, (K, H, W) in [-1, 1]."""
+        truth, key = subject.truth, (subject.truth.path, source, domain, numbers)
         if key not in self.drawn:
-            self.drawn[key] = translate_volume(self.generator, truth.slices(source), domain, brain=truth.brain())
+            rows = slice(None) if numbers is None else list(numbers)
+            slices, brain = truth.slices(source)[rows], truth.brain()[rows]
+            self.drawn[key] = translate_volume(self.generator, slices, domain, brain=brain)
         return self.drawn[key]
 
 

@@ -22,6 +22,15 @@ Pair = tuple[Sequence, Sequence]
 FillErrors = dict[tuple[str, Sequence], dict[str, float]]
 
 
+@dataclass(frozen=True)
+class _View:
+    """The sampled slices of a subject: greys of what it holds, brain and lesion, (K, H, W) each."""
+
+    held: dict[Sequence, Greys]
+    brain: NDArray[np.bool_]
+    lesion: NDArray[np.bool_]
+
+
 @dataclass
 class _Tally:
     """What was measured of one pair at one site, patient by patient."""
@@ -56,22 +65,21 @@ def compare_translation(
     own: dict[tuple[str, Sequence], list[float]] = {}
     error_of: dict[tuple[str, str], float] = {}
     for subject in subjects:
-        held = {sequence: to_greys(subject.truth.slices(sequence)) for sequence in _held(subject)}
-        errors = []
-        for target in held:
+        view, errors = _view(subject), []
+        for target in view.held:
             domain = pencil.domain(subject.site, target)
             if domain is None:
                 continue
-            for source in held:
-                drawn = to_greys(pencil.draw(subject, source, domain))
+            for source in view.held:
+                drawn = to_greys(pencil.draw(subject, source, domain, subject.sampled))
                 if source == target:
                     if domain.site == subject.site:
-                        own.setdefault((subject.site, target), []).append(_error(drawn, held[target], subject))
+                        own.setdefault((subject.site, target), []).append(_error(drawn, target, view))
                     continue
                 tally = tallies.setdefault((subject.site, (source, target)), _Tally(domain.site))
-                offers = _offers(held, source, target, baselines[subject.site])
+                offers = _offers(view.held, source, target, baselines[subject.site])
                 offers["generator"] = drawn
-                _add(tally, offers, held[target], subject)
+                _add(tally, offers, view.held[target], view)
                 errors.append(tally.brain["generator"][-1].mae)
         if errors:
             error_of[subject.site, subject.truth.case] = fmean(errors)
@@ -109,22 +117,25 @@ def _fill_errors(subjects: Iterable[Subject], pencil: Pencil) -> FillErrors:
     """Return, by site and sequence, each patient's error of filling what the hospital has from the rest of it."""
     errors: FillErrors = {}
     for subject in subjects:
-        present = {sequence for sequence in STRUCTURAL if sequence in subject.own.sequences}
+        view = _view(subject)
+        present = set(view.held) & set(subject.own.sequences)
         for target in sorted(present):
             source, domain = pick_source(target, present - {target}), Domain(subject.site, target)
             if source is not None and domain in pencil.domains:
-                drawn = to_greys(pencil.draw(subject, source, domain))
-                error = _error(drawn, to_greys(subject.truth.slices(target)), subject)
-                errors.setdefault((subject.site, target), {})[subject.truth.patient] = error
+                drawn = to_greys(pencil.draw(subject, source, domain, subject.sampled))
+                errors.setdefault((subject.site, target), {})[subject.truth.patient] = _error(drawn, target, view)
     return errors
 
 
-def _held(subject: Subject) -> list[Sequence]:
-    return [sequence for sequence in STRUCTURAL if sequence in subject.truth.sequences]
+def _view(subject: Subject) -> _View:
+    rows = list(subject.sampled)
+    held = [sequence for sequence in STRUCTURAL if sequence in subject.truth.sequences]
+    greys = {sequence: to_greys(subject.truth.slices(sequence)[rows]) for sequence in held}
+    return _View(greys, subject.brain[rows], subject.lesion[rows])
 
 
-def _error(drawn: Greys, wanted: Greys, subject: Subject) -> float:
-    error = mean_absolute_error(drawn, wanted, subject.brain)
+def _error(drawn: Greys, target: Sequence, view: _View) -> float:
+    error = mean_absolute_error(drawn, view.held[target], view.brain)
     assert error is not None, "a cached case has a brain"  # noqa: S101
     return error
 
@@ -144,14 +155,14 @@ def _offers(
     return offers
 
 
-def _add(tally: _Tally, offers: Mapping[Method, Greys], wanted: Greys, subject: Subject) -> None:
+def _add(tally: _Tally, offers: Mapping[Method, Greys], wanted: Greys, view: _View) -> None:
     """Measure each offer inside the brain, black outside it, and inside the lesion."""
     tally.patients += 1
-    box, brain, lesion = _box(subject.brain), subject.brain, subject.lesion
+    box, brain = _box(view.brain), view.brain
     true = np.where(brain, wanted, 0)
     for method, offer in offers.items():
         found = measure(np.where(brain, offer, 0)[box], true[box], brain[box])
-        inside = mean_absolute_error(offer, wanted, lesion)
+        inside = mean_absolute_error(offer, wanted, view.lesion)
         if found is not None:
             tally.brain.setdefault(method, []).append(found)
         if inside is not None:

@@ -53,7 +53,7 @@ def translation_rows(title: str, subject: Subject, pencil: Pencil) -> list[Row]:
         if domain is None or not {source, target} <= set(truth.sequences):
             continue
         given, true = truth.slices(source)[number], truth.slices(target)[number]
-        drawn = pencil.draw(subject, source, domain)[number]
+        (drawn,) = pencil.draw(subject, source, domain, (number,))
         tiles = (
             grey_tile(given, crop, f"given: {source}"),
             grey_tile(drawn, crop, f"drawn: {target}", strong=True),

@@ -96,7 +96,7 @@ class StageFacts(Frozen):
 
 
 class Measure(Frozen):
-    """Mean over patients of the fidelity inside the brain, in grey levels of 0 … 255."""
+    """Mean over patients of the fidelity inside the brain, on every second slice, in grey levels of 0 … 255."""
 
     mae: Greys = Field(description="mean absolute error, grey levels")
     psnr_db: float = Field(description="peak signal-to-noise ratio, dB; 100 for identical images")
