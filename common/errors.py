@@ -1,11 +1,11 @@
 """The errors a user can meet, as a tree; each branch has its own exit code and a code that may leave a site.
 
-    GliofedError (1)
-    ├── StudyError (2)       the study or a command's arguments are wrong
-    ├── DataError (3)        a scan, a folder or a cache is wrong
-    ├── ReleaseError (4)     a release or a checkpoint is damaged or does not fit
-    ├── PolicyError (5)      the site does not allow what was asked
-    └── FederationError (6)  a round or a run did not reach its quorum
+GliofedError (1)
+├── StudyError (2)       the study or a command's arguments are wrong
+├── DataError (3)        a scan, a folder or a cache is wrong
+├── ReleaseError (4)     a release or a checkpoint is damaged or does not fit
+├── PolicyError (5)      the site does not allow what was asked
+└── FederationError (6)  a round or a run did not reach its quorum
 """
 
 from __future__ import annotations

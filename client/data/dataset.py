@@ -57,7 +57,7 @@ class CaseStore:
         self,
         cases: Iterable[CachedCase],
         sequences: tuple[Sequence, ...],
-        minimum_brain: float = 0.15,
+        minimum_brain: float = 0.03,
         tumour_share: float = 0.5,
     ) -> None:
         self.cases = tuple(cases)

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
@@ -68,7 +69,9 @@ class DiffusionStep:
         self, model: ConditionalUNet, settings: SynthesiserStage, store: CaseStore, filler: Filler, device: torch.device
     ) -> None:
         self.model: nn.Module = model.to(device)
-        self.settings, self.store, self.filler, self.device = settings, store, filler, device
+        self.settings, self.filler, self.device = settings, filler, device
+        # Every slice with any brain: whole volumes are completed later, and an unseen vertex or skull base goes wrong.
+        self.store = CaseStore(store.cases, store.sequences, minimum_brain=0.0, tumour_share=store.tumour_share)
         self.schedule = cosine_schedule(settings.diffusion_steps)
         if not store.patients(can_train):
             raise NothingToTrainError(
@@ -82,7 +85,7 @@ class DiffusionStep:
 
     def draw(self, generator: torch.Generator) -> DiffusionBatch:
         """Draw slices, times, noise and, where δ is unknown, labels."""
-        slices = self.store.draw(self.settings.batch_size, generator, can_train)
+        slices = mirror_some(self.store.draw(self.settings.batch_size, generator, can_train), generator)
         t = torch.randint(self.schedule.steps, (self.settings.batch_size,), generator=generator)
         return self._noised(self.store, slices, t, generator)
 

@@ -13,6 +13,7 @@ from client.data.cache import CachedCase, LabelKind, open_case
 from client.data.dataset import SliceBatch
 from client.inference.device import device_of
 from client.inference.fill import Translator, fill_missing
+from client.training.trainer import half_precision
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
 
 CONDITION = (Sequence.T1, Sequence.FLAIR)
@@ -43,14 +44,15 @@ class Filler:
         stack = torch.cat([images[sequence] for sequence in wanted], dim=1)
         if len(rows):
             device = device_of(self.generator)
-            filled = fill_missing(
-                self.generator,
-                {sequence: image[rows].to(device) for sequence, image in images.items()},
-                {sequence: flag[rows].to(device) for sequence, flag in present.items()},
-                self.site,
-                self.reference_site,
-                batch.brain[rows].to(device),
-            )
+            with half_precision(device):
+                filled = fill_missing(
+                    self.generator,
+                    {sequence: image[rows].to(device) for sequence, image in images.items()},
+                    {sequence: flag[rows].to(device) for sequence, flag in present.items()},
+                    self.site,
+                    self.reference_site,
+                    batch.brain[rows].to(device),
+                )
             stack[rows] = torch.cat([filled[sequence] for sequence in wanted], dim=1).cpu()
         return stack
 

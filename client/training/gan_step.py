@@ -329,7 +329,7 @@ def _trainable(net: nn.Module) -> list[nn.Parameter]:
 
 def _adam(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """Adam, decoupled weight decay; first beta 0.5, for the papers' 0 bursts at the rates that tiny models need."""
-    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.5, 0.99), weight_decay=weight_decay)
+    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.5, 0.99), weight_decay=weight_decay, fused=True)
 
 
 def _holding(sequence: Sequence) -> Callable[[CachedCase], bool]:

@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
@@ -41,7 +42,9 @@ class SegmentationStep:
         self, model: Segmenter, settings: SegmenterStage, store: CaseStore, filler: Filler, device: torch.device
     ) -> None:
         self.model: nn.Module = model.to(device)
-        self.settings, self.store, self.filler, self.device = settings, store, filler, device
+        self.settings, self.filler, self.device = settings, filler, device
+        # Every slice with any brain: whole volumes are completed later, and an unseen vertex or skull base goes wrong.
+        self.store = CaseStore(store.cases, store.sequences, minimum_brain=0.0, tumour_share=store.tumour_share)
         if not store.patients(can_train):
             raise NothingToTrainError("no case has tumour labels beside T1, T1Gd, T2 or FLAIR")
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
@@ -52,7 +55,7 @@ class SegmentationStep:
 
     def draw(self, generator: torch.Generator) -> SegmentationBatch:
         """Draw slices, hide real sequences by lot, and fill what is missing or hidden."""
-        slices = self.store.draw(self.settings.batch_size, generator, can_train)
+        slices = mirror_some(self.store.draw(self.settings.batch_size, generator, can_train), generator)
         return self._completed(slices, hide(slices.present, self.settings.fill_probability, generator))
 
     def _completed(self, slices: SliceBatch, present: Mapping[Sequence, Tensor]) -> SegmentationBatch:
@@ -104,7 +107,7 @@ def can_train(case: CachedCase) -> bool:
 def hide(present: Mapping[Sequence, Tensor], probability: float, generator: torch.Generator) -> dict[Sequence, Tensor]:
     """Return what remains visible of the structural sequences, per sequence (B,) bool.
 
-    With `probability` a row hides a number of its real sequences drawn evenly from one to all but one.
+    With `probability` a row hides one of its real sequences, and each further one with even odds, never the last.
     """
     flags = torch.stack([present[sequence] for sequence in STRUCTURAL], dim=1)
     for row in flags:
@@ -112,7 +115,8 @@ def hide(present: Mapping[Sequence, Tensor], probability: float, generator: torc
         chosen = torch.rand((), generator=generator).item() < probability
         order = torch.randperm(len(real), generator=generator)
         if chosen and len(real) > 1:
-            count = int(torch.randint(1, len(real), (), generator=generator))
+            odds = torch.rand(len(real) - 2, generator=generator) < 0.5
+            count = 1 + int(odds.long().cumprod(0).sum())
             row[real[order[:count]]] = False
     return {sequence: flags[:, number] for number, sequence in enumerate(STRUCTURAL)}
 

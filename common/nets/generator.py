@@ -32,6 +32,10 @@ GENERATOR_SIZES = {
 }
 
 
+CURVE_RATE = 0.1
+"""Slows the tone curve: each of its knots moves every pixel beyond it, and at the rate of the rest it bursts."""
+
+
 class Level(nn.Module):
     """The blocks of one resolution: a residual convolution block, or Swin blocks with every second one shifted."""
 
@@ -69,7 +73,7 @@ class ToneCurve(nn.Module):
 
     def forward(self, image: Tensor, content: Tensor, style: Tensor) -> Tensor:
         """Bend image (B, 1, H, W) under content (B, C) and style (B, S)."""
-        bends = self.choose(torch.cat([content, style.to(content.dtype)], dim=1)).float()
+        bends = CURVE_RATE * self.choose(torch.cat([content, style.to(content.dtype)], dim=1)).float()
         steps = (image - self.get_buffer("knots")).relu()
         return image + torch.einsum("bk,bkhw->bhw", bends, steps)[:, None]
 

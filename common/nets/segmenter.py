@@ -19,14 +19,20 @@ RARE = -3.0
 
 @dataclass(frozen=True)
 class SegmenterShape:
-    """Channels of the U-Net's levels; each level after the first halves the map."""
+    """Size of a Segmenter.
 
+    Attributes:
+        patch: side of the square of pixels that the first level takes as one position; its pixels become channels.
+        filters: channels of the U-Net's levels; each level after the first halves the map.
+    """
+
+    patch: int
     filters: tuple[int, ...]
 
 
 SHAPES = {
-    "tiny": SegmenterShape((16, 32, 64, 96)),
-    "paper": SegmenterShape((32, 64, 128, 256, 512, 512)),
+    "tiny": SegmenterShape(2, (32, 48, 64)),
+    "paper": SegmenterShape(1, (32, 64, 128, 256, 512, 512)),
 }
 
 
@@ -39,13 +45,13 @@ class Segmenter(nn.Module):
 
     def __init__(self, size: Literal["tiny", "paper"] = "tiny") -> None:
         super().__init__()
-        filters = SHAPES[size].filters
+        filters, patch = SHAPES[size].filters, SHAPES[size].patch
         levels = len(filters)
-        self.multiple = 2 ** (levels - 1)
+        self.patch, self.multiple = patch, patch * 2 ** (levels - 1)
         self.net = DynUNet(
             spatial_dims=2,
-            in_channels=len(STRUCTURAL),
-            out_channels=len(CHANNELS),
+            in_channels=len(STRUCTURAL) * patch**2,
+            out_channels=len(CHANNELS) * patch**2,
             kernel_size=[3] * levels,
             strides=[1] + [2] * (levels - 1),
             upsample_kernel_size=[2] * (levels - 1),
@@ -58,5 +64,5 @@ class Segmenter(nn.Module):
         """Return logits; x must follow the order of `common.sequences.STRUCTURAL`."""
         height, width = x.shape[2:]
         padded = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), value=BACKGROUND)
-        logits: Tensor = self.net(padded)
+        logits: Tensor = F.pixel_shuffle(self.net(F.pixel_unshuffle(padded, self.patch)), self.patch)
         return logits[:, :, :height, :width]
