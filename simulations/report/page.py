@@ -169,7 +169,8 @@ def stage_charts(stage: StageFacts, colours: dict[str, str]) -> list[Markup]:
             ]
             for site in colours
         }
-        charts.append(Markup(line_chart(name, {site: line for site, line in series.items() if line}, colours)))  # noqa: S704
+        title = name.removeprefix("training.").replace("held_out.", "held out: ").replace("_", " ")
+        charts.append(Markup(line_chart(title, {site: line for site, line in series.items() if line}, colours)))  # noqa: S704
     return charts
 
 
