@@ -143,7 +143,8 @@ def print_verdict(summary: Summary, out: Path) -> None:
     for failure in summary.failures:
         console.print_line(f"not evaluated: {failure}")
     missed = ", ".join(target.name for target in summary.missed)
-    console.print_line(f"missed: {missed}" if missed else "no target missed")
+    judged = any(target.status in ("met", "missed") for target in summary.targets)
+    console.print_line(f"missed: {missed}" if missed else "no target missed" if judged else "no target is judged")
     console.print_line(f"report: {out / 'report.html'}")
 
 

@@ -66,7 +66,7 @@ def build_summary(
             release=release.digest,
         ),
         data=data_facts(consortium, kind),
-        targets=judge(evaluation, identification, small=scale == "small"),
+        targets=judge(evaluation, identification, small=scale == "small", held_out=consortium.held_out),
         stages=stages,
         fidelity=evaluation.translation.fidelity,
         identity=evaluation.translation.identity,
@@ -79,15 +79,24 @@ def build_summary(
     )
 
 
-def judge(evaluation: Evaluation, identification: Identification | None, *, small: bool) -> tuple[Target, ...]:
-    """Return every target with its verdict."""
+def judge(
+    evaluation: Evaluation, identification: Identification | None, *, small: bool, held_out: bool
+) -> tuple[Target, ...]:
+    """Return every target with its verdict; on the training patients themselves nothing is judged, only reported."""
     translation = evaluation.translation
-    return (
+    targets = (
         *translation_targets(translation.fidelity, translation.identity, small=small),
         *hypotheses_targets(evaluation.hypotheses),
         *segmentation_targets(evaluation.segmentation),
         *identification_targets(identification),
     )
+    return targets if held_out else tuple(map(unjudged, targets))
+
+
+def unjudged(target: Target) -> Target:
+    """Return `target` without its verdict."""
+    judged = target.status in ("met", "missed")
+    return target.model_copy(update={"status": "reported"}) if judged else target
 
 
 def data_facts(consortium: Consortium, kind: Kind) -> DataFacts:

@@ -21,8 +21,12 @@ SHOWN_PAIRS = (
     (Sequence.T1, Sequence.T1GD),
     (Sequence.T1, Sequence.T2),
     (Sequence.T2, Sequence.FLAIR),
+    (Sequence.FLAIR, Sequence.T1),
+    (Sequence.T1, Sequence.FLAIR),
 )
-"""Across the contrasts, where a copy shows; and T1 to T1Gd, where the lesion alone tells them apart."""
+"""The first `MOST_PAIRS` that a patient holds: across the contrasts, where a copy shows, and T1 to T1Gd."""
+
+MOST_PAIRS = 4
 
 
 def choose(subjects: Items[Subject], error_of: Mapping[tuple[str, str], float]) -> list[tuple[str, Subject]]:
@@ -50,7 +54,7 @@ def translation_rows(title: str, subject: Subject, pencil: Pencil) -> list[Row]:
     crop = crop_to(brain)
     for source, target in SHOWN_PAIRS:
         domain = pencil.domain(subject.site, target)
-        if domain is None or not {source, target} <= set(truth.sequences):
+        if domain is None or len(rows) == MOST_PAIRS or not {source, target} <= set(truth.sequences):
             continue
         given, true = truth.slices(source)[number], truth.slices(target)[number]
         (drawn,) = pencil.draw(subject, source, domain, (number,))

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from common.errors import GliofedError
+from simulations.report.build import unjudged
 from simulations.report.page import (
     byte_text,
     dice_rows,
@@ -27,6 +28,14 @@ def test_missed_targets_lead_the_page_by_name(summary, gallery):
     verdict = page[page.index("<h2>Verdict") : page.index("<table")]
     assert "missed: core change" in verdict
     assert page.index("✗ missed") < page.index('id="translation"')
+
+
+def test_a_page_of_a_resubstitution_judges_nothing_and_says_so(summary, gallery):
+    data = summary.data.model_copy(update={"evaluation": "resubstitution"})
+    targets = tuple(map(unjudged, summary.targets))
+    page = render_page(summary.model_copy(update={"data": data, "targets": targets}), gallery)
+    assert "No target is judged" in page and "✓ met" not in page
+    assert '<span class="badge warn">resubstitution evaluation' in page
 
 
 def test_the_page_says_what_the_data_are_and_that_it_is_for_research_only(summary, gallery):

@@ -1,6 +1,7 @@
 import pytest
 
 from common.sequences import STRUCTURAL, Sequence
+from simulations.report.build import unjudged
 from simulations.report.summary import (
     AucFacts,
     Hypotheses,
@@ -117,3 +118,8 @@ def test_an_interval_above_the_ceiling_raises_the_alarm_of_a_leak():
     assert by_name(identification_targets(facts(0.75)))["no leak"].status == "met"
     assert by_name(identification_targets(facts(0.88)))["no leak"].status == "missed"
     assert by_name(identification_targets(facts(0.75)))["BBB AUC"].status == "reported"
+
+
+def test_on_its_own_training_patients_a_run_meets_and_misses_nothing():
+    targets = [*translation_targets(pairs(24, 30), identity(36), small=False), *segmentation_targets([])]
+    assert {target.status for target in map(unjudged, targets)} == {"reported", "not measured"}
