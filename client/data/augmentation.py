@@ -14,7 +14,7 @@ LEFT_RIGHT = -2
 
 
 def mirror_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
-    """Return the batch with every second slice, by lot, mirrored left to right: few patients look like twice as many."""
+    """Return the batch with about every second slice mirrored left to right, so that few patients look like more."""
     chosen = torch.rand(batch.case_index.shape, generator=generator) < 0.5
 
     def mirrored(stack: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
-from client.training.filled_inputs import Filler, enhancing_label, has_condition
+from client.training.filled_inputs import CONDITION, Filler, enhancing_label, has_condition, stack_of
 from client.training.fixed_slices import fixed_slices
 from client.training.trainer import NothingToTrainError, descend, half_precision
 from client.training.tumour_loss import tumour_loss, tumour_targets
@@ -85,11 +85,13 @@ class DiffusionStep:
 
     def draw(self, generator: torch.Generator) -> DiffusionBatch:
         """Draw slices, times, noise and, where δ is unknown, labels."""
-        slices = mirror_some(self.store.draw(self.settings.batch_size, generator, can_train), generator)
+        slices = self.store.draw(self.settings.batch_size, generator, can_train)
+        completed = mirror_some(self.filler.fill_condition(self.store, slices), generator)
         t = torch.randint(self.schedule.steps, (self.settings.batch_size,), generator=generator)
-        return self._noised(self.store, slices, t, generator)
+        return self._noised(self.store, completed, t, generator)
 
     def _noised(self, store: CaseStore, slices: SliceBatch, t: Tensor, generator: torch.Generator) -> DiffusionBatch:
+        """Return completed slices in the noise of times t, (B,)."""
         labels = [enhancing_label(store.cases[index]) for index in slices.case_index.tolist()]
         lots = torch.randint(2, (len(labels),), generator=generator)
         enhancing = torch.tensor([int(lots[row]) if label is None else label for row, label in enumerate(labels)])
@@ -100,7 +102,7 @@ class DiffusionStep:
         x_t = torch.where(teaches[:, None, None, None], add_noise(image, noise, t, self.schedule), noise)
         targets = tumour_targets(slices.labels, slices.label_kind)
         return DiffusionBatch(
-            condition=self.filler.condition(slices),
+            condition=stack_of(slices, CONDITION),
             image=image,
             x_t=x_t,
             t=t,
@@ -128,6 +130,7 @@ class DiffusionStep:
         slices = fixed_slices(store, can_train)
         if slices is None:
             return {}
+        slices = self.filler.fill_condition(store, slices)
         generator = torch.Generator().manual_seed(0)
         count = len(slices.case_index)
         totals = torch.zeros(2)

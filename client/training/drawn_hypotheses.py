@@ -25,7 +25,7 @@ from client.data.dataset import CaseStore
 from client.inference.identify import Slices, tumour_slices, tumour_windows
 from client.inference.segment import WHOLE, segment_volume
 from client.inference.synthesise import hypotheses_volume
-from client.training.filled_inputs import CONTRAST_FREE, Filler
+from client.training.filled_inputs import CONTRAST_FREE, Filler, stack_of, weights_digest
 from common.files import write_whole
 from common.generative.hypotheses import Synthesiser
 from common.generative.noise_schedule import NoiseSchedule
@@ -58,12 +58,9 @@ class HypothesisDrawer:
 
     def digest(self) -> str:
         """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
-        total = hashlib.sha256(f"{self.filler.site} {self.filler.reference_site} {self.steps} {self.seed}".encode())
-        for model in (self.filler.generator, self.synthesiser, self.segmenter):
-            state = model.state_dict() if isinstance(model, nn.Module) else {}
-            for name, tensor in sorted(state.items()):
-                total.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
-        return total.hexdigest()[:16]
+        weights = weights_digest(self.filler.generator, self.synthesiser, self.segmenter)
+        settings = f"{weights} {self.filler.site} {self.filler.reference_site} {self.steps} {self.seed}"
+        return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def draw(self, store: CaseStore, index: int) -> Slices:
         """Return T1, FLAIR, T1Gd⁺ and T1Gd⁻ of the windows of one case, (4, n, h, w); n = 0 without a tumour."""
@@ -71,7 +68,8 @@ class HypothesisDrawer:
         slices = store.take([(index, number) for number in range(case.depth)])
         visible = {sequence: slices.present[sequence] for sequence in CONTRAST_FREE}
         hidden = {Sequence.T1GD: torch.zeros(case.depth, dtype=torch.bool)}
-        stack = self.filler.complete(slices, visible | hidden, STRUCTURAL).numpy().transpose(1, 0, 2, 3)
+        completed = self.filler.fill(store, slices, visible | hidden, STRUCTURAL)
+        stack = stack_of(completed, STRUCTURAL).numpy().transpose(1, 0, 2, 3)
         segmenter = cast(Callable[[Tensor], Tensor], self.segmenter)
         tumour = segment_volume(segmenter, np.ascontiguousarray(stack))[WHOLE]
         inside = np.zeros_like(case.brain())

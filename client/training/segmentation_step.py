@@ -17,7 +17,7 @@ from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
-from client.training.filled_inputs import Filler
+from client.training.filled_inputs import Filler, stack_of
 from client.training.fixed_slices import fixed_slices
 from client.training.trainer import NothingToTrainError, descend, half_precision
 from client.training.tumour_loss import TumourTargets, tumour_loss, tumour_targets
@@ -55,13 +55,14 @@ class SegmentationStep:
 
     def draw(self, generator: torch.Generator) -> SegmentationBatch:
         """Draw slices, hide real sequences by lot, and fill what is missing or hidden."""
-        slices = mirror_some(self.store.draw(self.settings.batch_size, generator, can_train), generator)
-        return self._completed(slices, hide(slices.present, self.settings.fill_probability, generator))
+        slices = self.store.draw(self.settings.batch_size, generator, can_train)
+        visible = hide(slices.present, self.settings.fill_probability, generator)
+        return self._batch(mirror_some(self.filler.fill(self.store, slices, visible, STRUCTURAL), generator))
 
-    def _completed(self, slices: SliceBatch, present: Mapping[Sequence, Tensor]) -> SegmentationBatch:
-        targets = tumour_targets(slices.labels, slices.label_kind)
+    def _batch(self, completed: SliceBatch) -> SegmentationBatch:
+        targets = tumour_targets(completed.labels, completed.label_kind)
         return SegmentationBatch(
-            self.filler.complete(slices, present, STRUCTURAL).to(self.device),
+            stack_of(completed, STRUCTURAL).to(self.device),
             TumourTargets(targets.masks.to(self.device), targets.known.to(self.device)),
         )
 
@@ -84,7 +85,7 @@ class SegmentationStep:
         if slices is None:
             return {}
         present = {sequence: slices.present[sequence] for sequence in STRUCTURAL}
-        batch = self._completed(slices, present)
+        batch = self._batch(self.filler.fill(store, slices, present, STRUCTURAL))
         logits = self._logits(batch)
         found = {"loss": float(tumour_loss(logits, batch.targets.masks, batch.targets.known))}
         for number, channel in enumerate(CHANNELS):

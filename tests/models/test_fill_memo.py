@@ -1,0 +1,83 @@
+"""Laws of remembered fills."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from client.data.augmentation import mirror_some
+from client.data.dataset import CaseStore
+from client.training.fill_memo import FillKey, FillMemo
+from client.training.filled_inputs import Filler, stack_of, weights_digest
+from common.sequences import STRUCTURAL, Domain
+
+T1, T1GD, T2, FLAIR = STRUCTURAL
+
+
+class CountingGenerator(nn.Module):
+    """Counts the slices that it is asked for."""
+
+    domains = (Domain("a", T1), Domain("b", T2), Domain("a", T2))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.asked = 0
+
+    def translate(self, image: Tensor, target: Tensor) -> Tensor:
+        self.asked += len(image)
+        return image * self.weight
+
+
+def _key(number: int) -> FillKey:
+    return FillKey("g", "c", number, T1, Domain("a", T2))
+
+
+def test_the_memo_forgets_what_was_used_longest_ago() -> None:
+    memo = FillMemo(limit_bytes=2 * 8)
+    for number in (0, 1):
+        memo.keep(_key(number), torch.zeros(4, dtype=torch.float16))
+    assert memo.recall(_key(0)) is not None
+    memo.keep(_key(2), torch.zeros(4, dtype=torch.float16))
+    assert [memo.recall(_key(number)) is not None for number in (0, 1, 2)] == [True, False, True]
+
+
+def test_a_slice_is_drawn_once_and_a_forgetful_memo_gives_the_same_values(make_case) -> None:
+    store = CaseStore([make_case("p", (T1, FLAIR))], STRUCTURAL)
+    generator = CountingGenerator()
+    batch = store.take([(0, 1), (0, 2), (0, 1)])
+    remembering, forgetting = Filler(generator, "a", "a", FillMemo()), Filler(generator, "a", "a", FillMemo(0))
+    first = remembering.fill(store, batch, batch.present, (T1, T2))
+    assert generator.asked == 3  # the batch itself repeats a slice before anything is remembered
+    remembering.fill(store, batch, batch.present, (T1, T2))
+    assert generator.asked == 3
+    again = forgetting.fill(store, batch, batch.present, (T1, T2))
+    assert generator.asked == 6
+    assert torch.equal(stack_of(first, (T1, T2)), stack_of(again, (T1, T2)))
+
+
+def test_other_weights_are_another_generator() -> None:
+    generator = CountingGenerator()
+    before = weights_digest(generator)
+    assert before == weights_digest(CountingGenerator())
+    with torch.no_grad():
+        generator.weight += 1
+    assert weights_digest(generator) != before
+
+
+def test_what_no_domain_can_draw_stays_background(make_case) -> None:
+    store = CaseStore([make_case("p", (T2,))], STRUCTURAL)
+    batch = store.take([(0, 1)])
+    filled = Filler(CountingGenerator(), "a", "a", FillMemo()).fill(store, batch, batch.present, (FLAIR,))
+    assert bool((filled.images[FLAIR] == -1).all())
+
+
+def test_mirroring_turns_images_and_masks_of_a_slice_together(full_store: CaseStore, rng: torch.Generator) -> None:
+    batch = full_store.take([(0, 1)] * 16)
+    mirrored = mirror_some(batch, rng)
+    turned = [not torch.equal(mirrored.labels[row], batch.labels[row]) for row in range(16)]
+    assert 2 < sum(turned) < 14
+    for row, is_turned in enumerate(turned):
+        expected = batch.images[T1][row].flip(1) if is_turned else batch.images[T1][row]
+        assert torch.equal(mirrored.images[T1][row], expected)
+        assert torch.equal(mirrored.labels[row], batch.labels[row].flip(0) if is_turned else batch.labels[row])
