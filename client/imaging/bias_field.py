@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
 
-from client.imaging.itk import from_itk, to_itk
+from client.imaging.itk import from_itk, one_thread, to_itk
 from client.imaging.resample import to_grid
 from common.errors import DataError
 from common.shapes import Affine, Mask, Volume
@@ -37,6 +37,7 @@ class BiasField:
         return np.exp(to_grid(self.log_field, self.affine, shape, affine, extend=True))
 
 
+@one_thread()
 def estimate_bias(volume: Volume, mask: Mask, affine: Affine) -> BiasField:
     """Estimate the field of a volume inside a mask; one thread, always the same result.
 
@@ -53,7 +54,6 @@ def estimate_bias(volume: Volume, mask: Mask, affine: Affine) -> BiasField:
     if np.count_nonzero(inside) < MINIMUM_VOXELS:
         raise DataError("too few brain voxels for bias correction; check the brain mask and the field of view")
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetNumberOfThreads(1)
     n4.SetMaximumNumberOfIterations(ITERATIONS)
     n4.SetConvergenceThreshold(0.0)
     image = to_itk(few, coarse)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,20 @@ from numpy.typing import NDArray
 from common.shapes import Affine
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let ITK work in one thread, so that sums do not depend on how many processors there are.
+
+    A registration's own number of threads does not reach its metric; the global one does.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def to_itk(data: NDArray[Any], affine: Affine) -> Any:

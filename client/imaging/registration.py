@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.imaging.itk import RAS_TO_LPS, to_itk, transform_matrix
+from client.imaging.itk import RAS_TO_LPS, one_thread, to_itk, transform_matrix
 from common.errors import DataError
 from common.shapes import Affine, Mask, Volume
 
@@ -59,6 +59,7 @@ class RigidTransform:
 IDENTITY = RigidTransform(np.eye(4), 0.0)
 
 
+@one_thread()
 def register_rigid(
     fixed: Volume, fixed_affine: Affine, moving: Volume, moving_affine: Affine, mask: Mask | None = None
 ) -> RigidTransform:
@@ -175,7 +176,6 @@ def information_at(fixed: Any, moving: Any, transform: Any) -> float:
 
 def _method(transform: Any) -> Any:
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetInitialTransform(transform, inPlace=True)

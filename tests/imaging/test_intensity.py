@@ -1,0 +1,105 @@
+"""CBSI grey normalisation and its inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from client.imaging.intensity import GREY_TABLE, PHYSICAL_MAXIMUM, GreyScale, normalise
+from common.errors import DataError
+from common.sequences import Sequence
+
+SHAPE = (20, 20, 20)
+BRAIN = np.zeros(SHAPE, bool)
+BRAIN[3:17, 3:17, 3:17] = True
+
+
+def tissue(gain: float = 1.0, seed: int = 0) -> np.ndarray:
+    """White matter at 300 (most), grey at 200, fluid at 80, with a little spread."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice([300.0, 200.0, 80.0], SHAPE, p=[0.6, 0.3, 0.1])
+    return (gain * (kind + 5 * rng.standard_normal(SHAPE))).astype(np.float32)
+
+
+@pytest.mark.parametrize("sequence", [Sequence.T1, Sequence.T1GD, Sequence.T2, Sequence.FLAIR])
+def test_the_inverse_gives_back_every_voxel_that_was_not_clipped(sequence: Sequence):
+    volume = tissue(gain=3.7)
+    values, scale = normalise(volume, BRAIN, sequence)
+    unclipped = BRAIN & (abs(values) < 1)
+    assert unclipped.sum() > 0.85 * BRAIN.sum()
+    np.testing.assert_allclose(scale.invert(values)[unclipped], volume[unclipped], rtol=1e-5, atol=1e-3)
+
+
+def test_the_mode_lands_on_v0_and_the_spread_on_phi():
+    volume = tissue()
+    for sequence in (Sequence.T1, Sequence.FLAIR, Sequence.T2):
+        phi, v0 = GREY_TABLE[sequence]
+        values, scale = normalise(volume, BRAIN, sequence)
+        grey = (values.astype(np.float64) + 1) * 127.5
+        assert grey[BRAIN & (abs(volume - 300) < 2)].mean() == pytest.approx(v0, abs=2)
+        unclipped = scale.scale / scale.deviation * (255 * volume[BRAIN] / scale.high - scale.centre)
+        assert np.sqrt((unclipped**2).mean()) == pytest.approx(phi, rel=0.01)
+
+
+def test_the_scanners_gain_does_not_matter():
+    one, _ = normalise(tissue(), BRAIN, Sequence.T1)
+    other, _ = normalise(tissue(gain=41.0), BRAIN, Sequence.T1)
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_outside_the_brain_is_black():
+    values, _ = normalise(tissue(), BRAIN, Sequence.FLAIR)
+    assert (values[~BRAIN] == -1).all()
+    assert values.dtype == np.float32
+
+
+def test_one_bright_vessel_changes_nothing():
+    volume = tissue()
+    calm, _ = normalise(volume, BRAIN, Sequence.T1)
+    volume[10, 10, 10] = 1e5
+    bright, _ = normalise(volume, BRAIN, Sequence.T1)
+    rest = BRAIN.copy()
+    rest[10, 10, 10] = False
+    np.testing.assert_allclose(bright[rest], calm[rest], atol=0.01)
+
+
+def test_a_whole_numbered_scan_has_the_mode_of_its_unrounded_self():
+    volume = tissue(gain=0.4)
+    whole = GreyScale.fit(np.round(volume), BRAIN, Sequence.T1)
+    assert whole.centre == pytest.approx(GreyScale.fit(volume, BRAIN, Sequence.T1).centre, abs=2.5)
+
+
+def test_recorded_constants_undo_the_greys_of_a_filled_sequence():
+    values, scale = normalise(tissue(), BRAIN, Sequence.T2)
+    recorded = GreyScale(**scale.to_dict())
+    np.testing.assert_array_equal(recorded.invert(values), scale.invert(values))
+    np.testing.assert_array_equal(recorded.apply(tissue()), scale.apply(tissue()))
+
+
+@pytest.mark.parametrize(
+    ("sequence", "value", "grey"),
+    [(Sequence.ADC, 1.0, 63.75), (Sequence.CBV, 3.0, 51.0), (Sequence.T1MAP, 1000.0, 51.0)],
+)
+def test_maps_are_drawn_on_one_fixed_scale(sequence: Sequence, value: float, grey: float):
+    volume = np.full(SHAPE, value, np.float32)
+    volume[4, 4, 4] = value / 2
+    values, scale = normalise(volume, BRAIN, sequence)
+    assert (values[10, 10, 10] + 1) * 127.5 == pytest.approx(grey, abs=1e-3)
+    assert scale.invert(values)[4, 4, 4] == pytest.approx(value / 2, rel=1e-5)
+    assert scale.high == PHYSICAL_MAXIMUM[sequence]
+
+
+@pytest.mark.parametrize(("sequence", "factor"), [(Sequence.ADC, 1e3), (Sequence.ADC, 1e-3), (Sequence.T1MAP, 1e-3)])
+def test_a_map_in_another_unit_looks_the_same(sequence: Sequence, factor: float):
+    usual = np.full(SHAPE, 1.0 if sequence is Sequence.ADC else 1200.0)
+    one, _ = normalise(usual.astype(np.float32), BRAIN, sequence)
+    other, scale = normalise((usual * factor).astype(np.float32), BRAIN, sequence)
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert scale.high == pytest.approx(PHYSICAL_MAXIMUM[sequence] * factor)
+
+
+def test_nothing_to_measure_is_refused():
+    with pytest.raises(DataError, match="empty or constant"):
+        normalise(np.zeros(SHAPE, np.float32), BRAIN, Sequence.T1)
+    with pytest.raises(DataError, match="only 0 brain voxels"):
+        normalise(tissue(), np.zeros(SHAPE, bool), Sequence.T1)
