@@ -68,9 +68,9 @@ class CaseStore:
         for case in self.cases:
             area = case.brain().sum(axis=(1, 2))
             usable = np.flatnonzero(area >= max(1.0, minimum_brain * area.max()))
-            tumour = case.labels().any(axis=(1, 2))
+            tumour_area = (case.labels() > 0).sum(axis=(1, 2))
             self.usable.append(usable)
-            self.with_tumour.append(usable[tumour[usable]])
+            self.with_tumour.append(usable[tumour_area[usable] > 0])
 
     def patients(self, wanted: Callable[[CachedCase], bool] = lambda case: True) -> dict[str, list[int]]:
         """Return patient key → indices of the cases that `wanted` accepts, patients sorted."""
