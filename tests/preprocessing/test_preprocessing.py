@@ -10,10 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from client.data.cache import BRAIN, LabelKind
+from client.data.cache import LabelKind
 from client.data.catalog import CatalogCase, scan_folder
 from client.data.preprocessing import PrepareSettings, digest_of, prepare_case, prepare_cases
 from client.imaging.intensity import GreyScale
+from client.imaging.nifti import read_volume
+from client.imaging.resample import mask_to_grid
 from common.sequences import Sequence
 from common.study import Grid
 
@@ -108,7 +110,7 @@ def test_a_broken_case_is_named_and_the_others_go_on(hospital: Path, case: Catal
 def test_four_dimensional_and_empty_scans_are_refused(case: CatalogCase, tmp_path: Path):
     image = nib.load(case.images[Sequence.T1])
     data = np.asarray(image.dataobj)
-    for name, array, words in (("4d", np.stack([data, data], -1), "dimension"), ("zero", data * 0, "")):
+    for name, array, words in (("4d", np.stack([data, data], -1), "4 dimensions"), ("zero", data * 0, "zero")):
         path = tmp_path / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(array, image.affine), path)
         one = dataclasses.replace(case, case=name, images={Sequence.T1: path})
@@ -144,6 +146,82 @@ def test_sequences_moved_apart_are_brought_together_again(case: CatalogCase, tmp
     images = {Sequence.T1: case.images[Sequence.T1], Sequence.FLAIR: moved}
     cached = prepare_case(dataclasses.replace(case, images=images), SETTINGS, tmp_path)
     found = np.array(cached.native["sequences"]["T1"]["to_reference"])
-    np.testing.assert_allclose(found[:3, 3] + found[:3, :3] @ np.zeros(3), [6, -4, 5], atol=1.5)
+    np.testing.assert_allclose(found[:3, 3], [6, -4, 5], atol=1.5)
     assert cached.native["reference"] == "FLAIR"
-    assert BRAIN == "brain"
+
+
+def test_a_given_mask_is_the_brain(tiny_cohort, tmp_path: Path):
+    case = next(case for case in scan_folder(tiny_cohort.sites / "hospital-b").cases if case.brain_mask)
+    cached = prepare_case(case, SETTINGS, tmp_path)
+    given = np.asarray(nib.load(case.brain_mask).dataobj) > 0
+    litres = given.sum() * np.prod(nib.load(case.brain_mask).header.get_zooms()) * 1e-6
+    assert cached.brain().sum() * np.prod(GRID.spacing_mm) * 1e-6 == pytest.approx(litres, rel=0.03)
+
+
+def test_an_empty_mask_and_labels_beyond_the_convention_are_refused(case: CatalogCase, tmp_path: Path):
+    image = nib.load(case.labels)
+    for name, value in (("mask", 0), ("labels", 7)):
+        nib.save(nib.Nifti1Image(np.full(image.shape, value, np.uint8), image.affine), tmp_path / f"{name}.nii")
+    masked = dataclasses.replace(case, case="masked", brain_mask=tmp_path / "mask.nii")
+    labelled = dataclasses.replace(case, case="labelled", labels=tmp_path / "labels.nii")
+    failures = prepare_cases([masked, labelled], SETTINGS, tmp_path / "cache").failures
+    assert "mask.nii: the brain mask is empty" in failures["masked"]
+    assert "outside the convention: 7; expected 0, 1, 2, 4" in failures["labelled"]
+
+
+def test_only_the_wanted_sequences_are_prepared(case: CatalogCase, tmp_path: Path):
+    wanted = SETTINGS.model_copy(update={"sequences": (Sequence.T1, Sequence.FLAIR)})
+    cached = prepare_case(case, wanted, tmp_path)
+    assert cached.sequences == (Sequence.T1, Sequence.FLAIR)
+    none = prepare_cases([case], SETTINGS.model_copy(update={"sequences": (Sequence.SWI,)}), tmp_path)
+    assert "none of the study's sequences" in none.failures[case.case]
+
+
+def test_a_map_keeps_its_units(case: CatalogCase, tmp_path: Path):
+    image = nib.load(case.images[Sequence.T1])
+    shown = np.asarray(image.dataobj) != 0
+    path = tmp_path / "adc.nii"
+    nib.save(nib.Nifti1Image(np.where(shown, 1.2, 0).astype(np.float32), image.affine), path)
+    images = {Sequence.T1: case.images[Sequence.T1], Sequence.ADC: path}
+    cached = prepare_case(dataclasses.replace(case, images=images), SETTINGS, tmp_path)
+    values = GreyScale(**cached.greys["ADC"]).invert(cached.slices(Sequence.ADC))[cached.brain() > 0]
+    assert np.median(values) == pytest.approx(1.2, rel=1e-4)
+    assert cached.native["reference"] == "T1"
+
+
+def test_a_sequence_that_shows_another_place_is_named(case: CatalogCase, tmp_path: Path):
+    image = nib.load(case.images[Sequence.FLAIR])
+    affine = image.affine.copy()
+    affine[:3, 3] += 90
+    path = tmp_path / "far.nii"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
+    never = SETTINGS.model_copy(update={"register_sequences": "never"})
+    moved = dataclasses.replace(case, images={Sequence.T1: path, Sequence.FLAIR: case.images[Sequence.FLAIR]})
+    (reason,) = prepare_cases([moved], never, tmp_path / "cache").failures.values()
+    assert str(path) in reason
+    assert "remove it" in reason
+
+
+def test_the_finest_sequence_is_the_reference_where_flair_is_much_coarser(case: CatalogCase, tmp_path: Path):
+    image = nib.load(case.images[Sequence.FLAIR])
+    thick = nib.Nifti1Image(np.asarray(image.dataobj)[:, :, ::2], image.affine @ np.diag([1, 1, 2, 1]))
+    nib.save(thick, tmp_path / "thick.nii")
+    images = {**case.images, Sequence.FLAIR: tmp_path / "thick.nii"}
+    never = SETTINGS.model_copy(update={"register_sequences": "never"})
+    cached = prepare_case(dataclasses.replace(case, images=images), never, tmp_path)
+    assert cached.native["reference"] == "T1"
+
+
+def test_the_brain_of_a_phantom_with_a_skull_is_found(tmp_path: Path):
+    from simulations.phantom.cohort import write_cohort
+    from simulations.scenario import load_scenario
+
+    scenario = load_scenario("three-hospitals")
+    cohort = write_cohort(tmp_path, scenario, patients=1, seed=3, spacing_mm=4.0, with_skull=True)
+    (folder,) = (cohort.truth / "hospital-a").iterdir()
+    case = CatalogCase(case="head", patient="head", images={Sequence.FLAIR: folder / "FLAIR.nii.gz"})
+    cached = prepare_case(case, SETTINGS, tmp_path / "cache")
+    mask = read_volume(folder / "brain.nii.gz")
+    found = cached.brain().transpose(1, 2, 0) > 0
+    expected = mask_to_grid(mask.data > 0.5, mask.affine, found.shape, cached.affine)
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.93
