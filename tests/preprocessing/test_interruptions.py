@@ -111,7 +111,6 @@ def test_a_damaged_cache_file_is_prepared_again(cases, tmp_path: Path):
 
 
 def test_a_worker_that_dies_is_reported_with_a_remedy(cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from concurrent.futures.process import BrokenProcessPool
 
     def broken(*_: object, **__: object) -> None:
         raise BrokenProcessPool
