@@ -30,7 +30,7 @@ test-slow: $(STAMP)  ## run the proofs that take minutes
 	OMP_NUM_THREADS=1 $(RUN) pytest -m slow
 
 lint: $(STAMP)  ## check style, format and types
-	$(RUN) ruff check .
+	$(RUN) ruff check --no-cache .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 

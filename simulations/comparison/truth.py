@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.data.preprocessing import PrepareSettings, prepare_cases
-
 from client.data.cache import CachedCase, LabelKind
 from client.data.catalog import CatalogCase
+from client.data.preprocessing import PrepareSettings, prepare_cases
 from common.errors import DataError
 from common.sequences import STRUCTURAL
 from simulations.phantom.cohort import load_cohort
