@@ -29,6 +29,9 @@ IDENTITY_SHARE = 0.15
 OWN_PAIR_SHARE = 0.6
 FOREIGN_SHARE = 0.25
 TYPICAL_STYLE_SHARE = 0.5
+"""Of the rows, in the typical style: the one that fills and harmonizes. The rest take a drawn style or a picture's."""
+PICTURE_SHARE = 0.25
+"""Of the rows, in the style of the reference, where the target is the site's own."""
 R1_EVERY = 4
 
 
@@ -137,7 +140,7 @@ class GanStep:
             paired=paired,
             own=own,
             latent=torch.where((rows % 4 < 4 * TYPICAL_STYLE_SHARE)[:, None], 0.0, latent),
-            by_picture=own & (rows % 2 == 1),
+            by_picture=own & (rows % 4 >= 4 * (1 - PICTURE_SHARE)),
         ).to(self.device)
 
     def _pick(self, case: CachedCase, generator: torch.Generator) -> tuple[Sequence, int]:

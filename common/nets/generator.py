@@ -7,33 +7,38 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from common.nets.blocks import ConvBlock, PatchExpanding, PatchMerging, SwinBlock
 
 
 @dataclass(frozen=True)
 class GeneratorSize:
-    """Widths of the levels from full resolution down: `stem` levels are convolutional, `widths` are Swin levels.
+    """Widths of the levels from the finest down: `stem` levels are convolutional, `widths` are Swin levels.
 
-    Two stem levels bring the Swin levels to a quarter of the resolution, as the 4 x 4 patches of Swin-UNet do, but
-    keep the detail that a lone patch embedding would lose.
+    Attributes:
+        patch: side of the square of pixels that the finest level takes as one position; its pixels become channels.
+        stem, widths: channels of the levels; each level after the first halves the map.
+        blocks: Swin blocks a level.
+        head_channels, window: channels of an attention head, side of an attention window.
+        detail: channels at full resolution.
     """
 
+    patch: int
     stem: tuple[int, ...]
     widths: tuple[int, ...]
     blocks: int
     head_channels: int
     window: int
+    detail: int
 
 
 GENERATOR_SIZES = {
-    "tiny": GeneratorSize(stem=(16, 32), widths=(64, 128), blocks=2, head_channels=32, window=4),
-    "paper": GeneratorSize(stem=(48, 96), widths=(96, 192, 384, 768), blocks=2, head_channels=32, window=6),
+    "tiny": GeneratorSize(patch=4, stem=(64,), widths=(128,), blocks=2, head_channels=32, window=4, detail=16),
+    "paper": GeneratorSize(
+        patch=1, stem=(48, 96), widths=(96, 192, 384, 768), blocks=2, head_channels=32, window=6, detail=48
+    ),
 }
-
-
-CURVE_RATE = 0.1
-"""Slows the tone curve: each of its knots moves every pixel beyond it, and at the rate of the rest it bursts."""
 
 
 class Level(nn.Module):
@@ -57,32 +62,36 @@ class Level(nn.Module):
         return x
 
 
-class ToneCurve(nn.Module):
-    """Bends the greys of a slice by one piecewise linear curve, chosen by what is seen and by the style wanted.
+class DetailHead(nn.Module):
+    """Joins what the U-Net says of each patch with the slice itself, pixel by pixel, under the style.
 
-    `y = x + sum_k b_k relu(x - c_k)` with fixed knots c_k over [-1, 1]: most of what tells one sequence from another is
-    such a curve, which convolutions on normalised features learn late. It starts as the identity and keeps -1, the
-    background.
+    The slice enters here at full resolution and as it is, not normalised: the U-Net decides how greys are to change,
+    and need not carry them. It starts as nothing.
     """
 
-    def __init__(self, features: int, style_size: int, knots: int = 16) -> None:
+    def __init__(self, features: int, size: GeneratorSize, style_size: int) -> None:
         super().__init__()
-        self.choose = nn.Sequential(nn.Linear(features + style_size, 64), nn.ReLU(), nn.Linear(64, knots))
-        nn.init.zeros_(self.choose[2].weight)  # type: ignore[arg-type]
-        self.register_buffer("knots", torch.linspace(-1, 1, knots + 1)[:-1].view(1, knots, 1, 1), persistent=False)
+        self.patch = size.patch
+        self.spread = nn.Conv2d(features, size.detail * size.patch**2, 1)
+        self.look = nn.Conv2d(1, size.detail, 3, padding=1)
+        self.affine = nn.Linear(style_size, 2 * size.detail)
+        self.draw = nn.Conv2d(size.detail, 1, 3, padding=1)
+        nn.init.zeros_(self.draw.weight)
+        nn.init.zeros_(self.draw.bias)  # type: ignore[arg-type]
 
-    def forward(self, image: Tensor, content: Tensor, style: Tensor) -> Tensor:
-        """Bend image (B, 1, H, W) under content (B, C) and style (B, S)."""
-        bends = CURVE_RATE * self.choose(torch.cat([content, style.to(content.dtype)], dim=1)).float()
-        steps = (image - self.get_buffer("knots")).relu()
-        return image + torch.einsum("bk,bkhw->bhw", bends, steps)[:, None]
+    def forward(self, features: Tensor, image: Tensor, style: Tensor) -> Tensor:
+        """Return the change of image (B, 1, H, W) that features (B, C, H / patch, W / patch) ask for."""
+        scale, shift = self.affine(style)[:, :, None, None].chunk(2, dim=1)
+        detail = F.pixel_shuffle(self.spread(features), self.patch) + self.look(image) * (1 + scale) + shift
+        change: Tensor = self.draw(F.relu(detail))
+        return change
 
 
 class SwinUNetGenerator(nn.Module):
     """Draws a slice anew in the style of another domain.
 
-    Encoder levels use plain instance norm, decoder levels AdaIN. The output is the input under a tone curve plus a
-    learnt difference; both start at nothing: an untrained generator copies, and a domain as itself costs nothing.
+    Encoder levels use plain instance norm, decoder levels AdaIN. The output is the input plus a learnt change that
+    starts at nothing: an untrained generator copies, and a domain as itself costs nothing.
     """
 
     def __init__(self, size: GeneratorSize, style_size: int) -> None:
@@ -90,27 +99,25 @@ class SwinUNetGenerator(nn.Module):
         channels = (*size.stem, *size.widths)
         swin = [False] * len(size.stem) + [True] * len(size.widths)
         down = list(pairwise(channels))
-        self.embed = nn.Conv2d(1, channels[0], 3, padding=1)
+        self.patch = size.patch
+        self.embed = nn.Conv2d(size.patch**2, channels[0], 3, padding=1)
         self.encode = nn.ModuleList(Level(c, size, s, None) for c, s in zip(channels, swin, strict=True))
         self.merge = nn.ModuleList(PatchMerging(a, b) for a, b in down)
         self.decode = nn.ModuleList(Level(c, size, s, style_size) for c, s in zip(channels, swin, strict=True))
         self.expand = nn.ModuleList(PatchExpanding(b, a) for a, b in down)
         self.join = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a, _ in down)
-        self.tone = ToneCurve(channels[-1], style_size)
-        self.draw = nn.Conv2d(channels[0], 1, 1)
-        nn.init.zeros_(self.draw.weight)
+        self.head = DetailHead(channels[0], size, style_size)
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Return image (B, 1, H, W) in [-1, 1] redrawn under style (B, S); H and W are multiples of 2**(levels - 1)."""
-        x = self.encode[0](self.embed(image), None)
+        """Return image (B, 1, H, W) in [-1, 1] redrawn under style (B, S); patch * 2**(levels - 1) divides H and W."""
+        x = self.encode[0](self.embed(F.pixel_unshuffle(image, self.patch)), None)
         skips = []
         for merge, level in zip(self.merge, list(self.encode)[1:], strict=True):
             skips.append(x)
             x = level(merge(x), None)
-        toned = self.tone(image, x.mean((2, 3)), style)
         x = self.decode[-1](x, style)
         for number in reversed(range(len(skips))):
             x = self.join[number](torch.cat([self.expand[number](x), skips[number]], dim=1))
             x = self.decode[number](x, style)
-        out: Tensor = toned + self.draw(x).float()
+        out: Tensor = image + self.head(x, image, style).float()
         return out

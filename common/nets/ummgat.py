@@ -74,15 +74,17 @@ class Ummgat(nn.Module):
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights anew from `generator`: He for convolutions and linear layers, zero biases, unit norms.
+    """Draw all weights and biases anew from `generator`: uniform within 1 / sqrt(fan in), unit norms.
 
-    A tensor that its class set to zero (output layers, position biases) stays zero.
+    These are PyTorch's own first weights, drawn reproducibly. He's, which are larger, add up along the residual levels
+    and make the generator learn several times slower. A tensor that its class set to zero (output layers, position
+    biases) stays zero.
     """
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(weight, Tensor) and bool(weight.any()):
-            fan_in = weight[0].numel()
-            with torch.no_grad():
-                weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        for tensor in (module.weight, module.bias):
+            if tensor is not None and bool(tensor.any()):
+                with torch.no_grad():
+                    tensor.uniform_(-bound, bound, generator=generator)

@@ -42,9 +42,9 @@ def test_one_sequence_a_patient_suffices(make_store, make_study, domains):
     step = step_on(make_store((T1,), (T2,)), make_study("use"), domains)
     drawn = batches(step, 4)
     assert not any(b.paired[b.source_number != b.target_number].any() for b in drawn)
-    before = step.model.generator.draw.weight.clone()
+    before = step.model.generator.head.draw.weight.clone()
     fit(step, drawn, lambda number, losses: None)
-    assert not torch.equal(before, step.model.generator.draw.weight)
+    assert not torch.equal(before, step.model.generator.head.draw.weight)
 
 
 def test_only_the_sites_own_heads_move(make_store, make_study, domains):

@@ -91,7 +91,7 @@ def test_heads_belong_to_their_domains_and_the_rest_is_shared():
 
 def test_a_site_added_later_leaves_the_other_domains_as_they_were():
     small, large = small_ummgat(("a",)), small_ummgat(("a", "b"))
-    torch.nn.init.normal_(small.generator.draw.weight, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(small.generator.head.draw.weight, generator=torch.Generator().manual_seed(1))
     large.load_state_dict(small.state_dict(), strict=False)
     image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     target = Domain("a", Sequence.T2)
