@@ -74,12 +74,17 @@ class Federation(Frozen):
 
 
 class StageSettings(Frozen):
-    """What all stages have in common; one round is `local_steps` optimiser steps at each site."""
+    """What all stages have in common; one round is `local_steps` optimiser steps at each site.
+
+    `learning_rate_decay = "cosine"` lets every rate of the stage fall along half a cosine, over all its rounds, to a
+    fiftieth; `"none"` keeps it.
+    """
 
     rounds: Positive = 4
     local_steps: Positive = 50
     batch_size: Annotated[int, Field(ge=1, le=512)] = 8
     learning_rate: Rate = 1e-3
+    learning_rate_decay: Literal["none", "cosine"] = "none"
     weight_decay: Weight = 1e-4
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 

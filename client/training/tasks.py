@@ -16,7 +16,7 @@ from client.monitor import StepDone, report_step
 from client.site import Site
 from client.training.checkpoint import load_optimisers, save_optimisers
 from client.training.earlier import EarlierModels
-from client.training.trainer import TrainingStep, draw_batches, fit
+from client.training.trainer import TrainingStep, draw_batches, fit, rate_of
 from client.training.update import Counted, LocalUpdate
 from common.errors import StudyError
 from common.files import write_whole
@@ -157,7 +157,7 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings) ->
         report_step(StepDone(site.name, task.stage, task.round, number, settings.local_steps, dict(losses)))
 
     generator = torch_generator(task.study.seed, site.name, task.stage.value, task.round)
-    fit(step, draw_batches(step, settings.local_steps, generator), on_step)
+    fit(step, draw_batches(step, settings.local_steps, generator), on_step, rate_of(settings, task.round))
     return {name: sum(values) / len(values) for name, values in sorted(sums.items())}
 
 

@@ -11,9 +11,15 @@ from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
 from common.errors import DataError
+from common.study import StageSettings
 
 Listener = Callable[[int, dict[str, float]], None]
 """Called after each step with its number (from 1) and its losses."""
+
+Rate = Callable[[int], float]
+"""What each learning rate is multiplied by at a step, by its number (from 1)."""
+
+LAST_RATE = 0.02
 
 
 class TrainingStep(Protocol):
@@ -56,11 +62,31 @@ class NonFiniteLossError(DataError):
     code = "non-finite-loss"
 
 
-def fit(step: TrainingStep, batches: Iterable[Any], on_step: Listener) -> None:
-    """Train on each batch in turn; monitors and checkpoints listen, they are not branches in the loop."""
+def fit(step: TrainingStep, batches: Iterable[Any], on_step: Listener, rate: Rate = lambda number: 1.0) -> None:
+    """Train on each batch in turn, each learning rate as it was on entry times `rate` of the step's number.
+
+    Monitors and checkpoints listen, they are not branches in the loop.
+    """
+    groups = [group for optimiser in step.optimisers.values() for group in optimiser.param_groups]
+    first = [group["lr"] for group in groups]
     for number, batch in enumerate(batches, start=1):
+        for group, learning_rate in zip(groups, first, strict=True):
+            group["lr"] = learning_rate * rate(number)
         losses = step(batch)
         on_step(number, losses)
+    for group, learning_rate in zip(groups, first, strict=True):
+        group["lr"] = learning_rate
+
+
+def rate_of(settings: StageSettings, round_number: int) -> Rate:
+    """Return the share of the stage's learning rate at each step (from 1) of round `round_number` (from 1)."""
+    steps, rounds = settings.local_steps, settings.rounds
+
+    def falling(number: int) -> float:
+        done = ((round_number - 1) * steps + number - 1) / (rounds * steps)
+        return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * min(done, 1))) / 2
+
+    return falling if settings.learning_rate_decay == "cosine" else lambda number: 1.0
 
 
 def draw_batches(step: TrainingStep, count: int, generator: torch.Generator) -> Iterator[Any]:

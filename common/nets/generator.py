@@ -11,6 +11,12 @@ from torch.nn import functional as F
 
 from common.nets.blocks import ConvBlock, PatchExpanding, PatchMerging, SwinBlock
 
+BACKGROUND = -1.0
+KNOTS = 16
+"""Greys, evenly from -1 to 1, at which tone curves and histograms have a value."""
+LOUDNESS = 8.0
+"""Weight of the slice's own code beside the style's; at 1 a network learns late to tell T2 from T1."""
+
 
 @dataclass(frozen=True)
 class GeneratorSize:
@@ -62,28 +68,69 @@ class Level(nn.Module):
         return x
 
 
+class GreyHats(nn.Module):
+    """Spreads each grey over its two nearest of `KNOTS` knots: (B, 1, H, W) in [-1, 1] to weights (B, KNOTS, H, W)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("knots", torch.linspace(-1, 1, KNOTS).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the weights of the knots; they sum to 1 at every pixel within [-1, 1]."""
+        away = (image - self.get_buffer("knots")).abs() * ((KNOTS - 1) / 2)
+        return F.relu(1 - away)
+
+
+class SourceCode(nn.Module):
+    """Tells the style what it is to be drawn from: the histogram of the slice's greys, through a small network.
+
+    Instance norm hides from the U-Net whether white matter came in bright or dark, and so whether a T1 is to become a
+    T2 or a T2 is to stay one. The histogram says it at once.
+    """
+
+    def __init__(self, style_size: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(KNOTS + style_size, 2 * style_size), nn.ReLU(), nn.Linear(2 * style_size, style_size)
+        )
+
+    def forward(self, hats: Tensor, image: Tensor, style: Tensor) -> Tensor:
+        """Return style (B, S) with the slice's own code added."""
+        counts = (hats * (image > BACKGROUND)).sum(dim=(2, 3))
+        share = counts / counts.sum(dim=1, keepdim=True).clamp_min(1)
+        out: Tensor = style + LOUDNESS * self.mlp(torch.cat([share * (KNOTS / 2), style], dim=1))
+        return out
+
+
 class DetailHead(nn.Module):
     """Joins what the U-Net says of each patch with the slice itself, pixel by pixel, under the style.
 
     The slice enters here at full resolution and as it is, not normalised: the U-Net decides how greys are to change,
-    and need not carry them. It starts as nothing.
+    and need not carry them. It does so in two ways, which are added: by a tone curve of its own for each pixel, and by
+    a convolution of features and slice. Both start as nothing.
     """
 
     def __init__(self, features: int, size: GeneratorSize, style_size: int) -> None:
         super().__init__()
         self.patch = size.patch
+        self.curve = nn.Conv2d(features, KNOTS * size.patch**2, 1)
         self.spread = nn.Conv2d(features, size.detail * size.patch**2, 1)
         self.look = nn.Conv2d(1, size.detail, 3, padding=1)
         self.affine = nn.Linear(style_size, 2 * size.detail)
         self.draw = nn.Conv2d(size.detail, 1, 3, padding=1)
-        nn.init.zeros_(self.draw.weight)
-        nn.init.zeros_(self.draw.bias)  # type: ignore[arg-type]
+        for last in (self.curve, self.draw):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor, image: Tensor, style: Tensor) -> Tensor:
-        """Return the change of image (B, 1, H, W) that features (B, C, H / patch, W / patch) ask for."""
+    def forward(self, features: Tensor, image: Tensor, hats: Tensor, style: Tensor) -> Tensor:
+        """Return the change of image (B, 1, H, W) that features (B, C, H / patch, W / patch) ask for.
+
+        `hats` are the image's GreyHats, style (B, S).
+        """
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, dim=1)
         detail = F.pixel_shuffle(self.spread(features), self.patch) + self.look(image) * (1 + scale) + shift
-        change: Tensor = self.draw(F.relu(detail))
+        curve = F.pixel_shuffle(self.curve(features), self.patch)
+        change: Tensor = self.draw(F.relu(detail)) + (curve * hats).sum(dim=1, keepdim=True)
         return change
 
 
@@ -106,10 +153,13 @@ class SwinUNetGenerator(nn.Module):
         self.decode = nn.ModuleList(Level(c, size, s, style_size) for c, s in zip(channels, swin, strict=True))
         self.expand = nn.ModuleList(PatchExpanding(b, a) for a, b in down)
         self.join = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a, _ in down)
+        self.hats, self.source = GreyHats(), SourceCode(style_size)
         self.head = DetailHead(channels[0], size, style_size)
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
         """Return image (B, 1, H, W) in [-1, 1] redrawn under style (B, S); patch * 2**(levels - 1) divides H and W."""
+        hats = self.hats(image)
+        style = self.source(hats, image, style)
         x = self.encode[0](self.embed(F.pixel_unshuffle(image, self.patch)), None)
         skips = []
         for merge, level in zip(self.merge, list(self.encode)[1:], strict=True):
@@ -119,5 +169,5 @@ class SwinUNetGenerator(nn.Module):
         for number in reversed(range(len(skips))):
             x = self.join[number](torch.cat([self.expand[number](x), skips[number]], dim=1))
             x = self.decode[number](x, style)
-        out: Tensor = image + self.head(x, image, style).float()
+        out: Tensor = image + self.head(x, image, hats, style).float()
         return out

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from client.training.trainer import NonFiniteLossError, descend, draw_batches, fit
+from client.training.trainer import NonFiniteLossError, descend, draw_batches, fit, rate_of
+from common.study import StageSettings
 
 
 class _Counting:
@@ -41,6 +42,27 @@ def test_the_loop_tells_its_listener_every_step_in_order() -> None:
     fit(step, draw_batches(step, 3, generator), lambda number, losses: heard.append((number, losses["loss"])))
     expected = torch.rand(3, generator=torch.Generator().manual_seed(1)).tolist()
     assert heard == list(zip((1, 2, 3), expected, strict=True))
+
+
+def test_a_cosine_falls_over_all_rounds_and_passes_their_borders_without_a_jump() -> None:
+    settings = StageSettings(rounds=2, local_steps=10, learning_rate_decay="cosine")
+    shares = [rate_of(settings, number)(step) for number in (1, 2) for step in range(1, 11)]
+    assert shares[0] == 1.0
+    assert shares[10] == pytest.approx(0.51)  # half-way: the mean of 1 and a fiftieth
+    assert shares == sorted(shares, reverse=True)
+    assert 0.02 < shares[-1] < 0.04
+    assert rate_of(StageSettings(), 3)(7) == 1.0
+
+
+def test_the_loop_scales_each_rate_by_the_step_and_leaves_it_as_it_found_it() -> None:
+    _, optimiser = _parameter()
+    step = _Counting()
+    step.optimisers = {"only": optimiser}
+    seen: list[float] = []
+    batches = draw_batches(step, 3, torch.Generator().manual_seed(1))
+    fit(step, batches, lambda number, losses: seen.append(optimiser.param_groups[0]["lr"]), lambda number: 1 / number)
+    assert seen == pytest.approx([0.1, 0.05, 0.1 / 3])
+    assert optimiser.param_groups[0]["lr"] == 0.1
 
 
 def test_descending_moves_against_the_gradient_and_reports_the_parts() -> None:
