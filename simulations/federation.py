@@ -53,7 +53,7 @@ def run_federation(
         sites: site → folder of its scans, or its own `site.toml`.
         out: the run's folder.
         engine: `in-process`, on a grid of our own, or `ray`, on Flower's simulation runtime.
-        workers: sites at work at a time on our own grid; with more than one they run in processes of their own.
+        workers: processors for our own grid; with more than one the sites run in processes of their own, see `at_work`.
         resume: go on with the run in `out`.
         on_event: hears the server's events and, in process, every training step.
         workdirs: where the sites keep caches and states, `out/sites` unless given; runs may share it.
@@ -77,7 +77,7 @@ def run_federation(
 
             play_on_ray(make_app(hearing), files, settings)
         elif workers > 1:
-            _play_in_processes(hearing, files, settings, min(workers, len(files)))
+            _play_in_processes(hearing, files, settings, at_work(len(files), workers))
         else:
             _play_in_process(hearing, files, settings, client, build)
     except FederationError:
@@ -141,6 +141,15 @@ def _play_in_processes(hearing: _Hearing, files: list[Path], settings: Settings,
     """Run the ServerApp over a grid whose sites are at work in processes of their own."""
     with ProcessGrid(_configurations(files), workers, hearing.step) as grid:
         make_app(hearing)(grid, _context(settings))
+
+
+def at_work(sites: int, workers: int) -> int:
+    """Return how many sites train at a time on `workers` processors: all where they are at most twice as many,
+    else one each.
+
+    Three sites on two processors, one each, would leave a processor idle while the third trains.
+    """
+    return sites if sites <= 2 * workers else workers
 
 
 def _configurations(files: list[Path]) -> dict[int, dict[str, str]]:

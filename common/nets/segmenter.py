@@ -31,7 +31,7 @@ class SegmenterShape:
 
 
 SHAPES = {
-    "tiny": SegmenterShape(2, (32, 48, 64)),
+    "tiny": SegmenterShape(2, (32, 48, 64, 96)),
     "paper": SegmenterShape(1, (32, 64, 128, 256, 512, 512)),
 }
 

@@ -14,6 +14,7 @@ from server.app import make_app
 from server.events import RunFinished
 from server.exchange import Exchange
 from server.study_text import to_toml
+from simulations.federation import at_work
 from simulations.process_grid import ProcessGrid
 
 CLIENT = """
@@ -45,6 +46,10 @@ def assert_same_bytes(here: Any, heard: list[Any]) -> None:
     name = "rounds/generator/2/global.safetensors"
     assert (here.out / name).read_bytes() == (there.out / name).read_bytes()
     assert here.release_digest == there.release_digest
+
+
+def test_up_to_twice_as_many_sites_as_processors_train_at_a_time() -> None:
+    assert [at_work(sites, 2) for sites in (1, 2, 3, 4, 5, 40)] == [1, 2, 3, 4, 2, 2]
 
 
 @pytest.mark.slow
