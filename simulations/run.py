@@ -38,7 +38,7 @@ class RunSettings:
         scale: multiples of rounds and patients.
         patients: phantom patients a site; None as the cohort says.
         seed: of the phantoms; None as the study says.
-        workers: processes that make and prepare cases, and processors for the sites; see `simulations.federation.at_work`.
+        workers: processes that make and prepare cases, and processors for the sites (`federation.at_work`).
     """
 
     study: Path
