@@ -7,8 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed-dev
 
-# Idle OpenMP threads that spin take the cores away from the ones that work; Flower is to phone nobody.
-export OMP_WAIT_POLICY := PASSIVE
+# Flower is to phone nobody.
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 

@@ -119,7 +119,7 @@ class SynthesiserStage(StageSettings):
 
 
 class SegmenterStage(StageSettings):
-    """WT/TC/ET segmentation of the structural sequences; `fill_probability` replaces real inputs by generated ones."""
+    """WT/TC/ET segmentation of the structural sequences; `fill_probability` hides FLAIR, and others more rarely."""
 
     fill_probability: Annotated[float, Field(ge=0, le=1)] = 0.3
 

@@ -155,6 +155,4 @@ def _all_if(workers: int | None) -> int:
 
 def main() -> None:
     """Entry point of `gliofed-sim`."""
-    # Idle OpenMP threads that spin take the processors from the sites that work; read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(console.run(app, PROGRAM))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from client.data.dataset import SliceBatch
 
 LEFT_RIGHT = -2
 """H, the in-plane axis that grows to the patient's right."""
+
+BACKGROUND = -1.0
+LARGEST_TURN_DEGREES = 15.0
+LARGEST_ZOOM = 1.15
 
 
 def mirror_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
@@ -27,3 +33,43 @@ def mirror_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
         brain=mirrored(batch.brain),
         labels=mirrored(batch.labels),
     )
+
+
+def move_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
+    """Return the batch mirrored by lot, and each slice turned and zoomed a little about its middle.
+
+    Images are interpolated linearly, masks and labels by nearest neighbour; what comes in from outside is background.
+    For inputs only: a target would be blurred.
+    """
+    mirrored = mirror_some(batch, generator)
+    height, width = mirrored.brain.shape[2:]
+    theta = _draw_maps(len(mirrored.brain), height / width, generator)
+    grid = F.affine_grid(theta, list(mirrored.brain.shape), align_corners=False)
+
+    def moved(stack: Tensor, mode: str) -> Tensor:
+        return F.grid_sample(stack, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+    brain = moved(mirrored.brain.float(), "nearest") > 0.5
+    return replace(
+        mirrored,
+        images={
+            sequence: torch.where(brain, moved(image - BACKGROUND, "bilinear") + BACKGROUND, BACKGROUND)
+            for sequence, image in mirrored.images.items()
+        },
+        brain=brain,
+        labels=moved(mirrored.labels[:, None].float(), "nearest")[:, 0].round().to(mirrored.labels.dtype),
+    )
+
+
+def _draw_maps(count: int, aspect: float, generator: torch.Generator) -> Tensor:
+    """Draw maps from output to input positions, (B, 2, 3), in `affine_grid`'s coordinates: x along W, y along H.
+
+    `aspect` is H / W: the coordinates run from -1 to 1 on both axes, and a turn must not shear.
+    """
+    chance = torch.rand(2, count, generator=generator) * 2 - 1
+    turn = chance[0] * math.radians(LARGEST_TURN_DEGREES)
+    zoom = torch.exp(chance[1] * math.log(LARGEST_ZOOM))
+    cosine, sine, nothing = zoom * turn.cos(), zoom * turn.sin(), torch.zeros(count)
+    along_width = torch.stack([cosine, -sine * aspect, nothing], dim=1)
+    along_height = torch.stack([sine / aspect, cosine, nothing], dim=1)
+    return torch.stack([along_width, along_height], dim=1)

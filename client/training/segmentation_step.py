@@ -1,7 +1,8 @@
 """One step of the segmenter on real and filled sequences, with whatever labels the site has.
 
-Missing sequences are always filled by the frozen generator. With the study's `fill_probability` a slice also loses
-some of its real ones, one to all but one, so that the segmenter learns what fills look like and what not to trust.
+Missing sequences are always filled by the frozen generator. A slice also loses its real FLAIR with the study's
+`fill_probability`, and each other real sequence with a quarter of it, so that the segmenter learns what fills look like
+and what not to trust: FLAIR above all, from which it would otherwise read the tumour alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from client.data.augmentation import mirror_some
+from client.data.augmentation import move_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
@@ -25,6 +26,8 @@ from common.nets.segmenter import CHANNELS, Segmenter
 from common.parameters import SHARED
 from common.sequences import STRUCTURAL, Domain, Sequence
 from common.study import SegmenterStage, Stage, Study
+
+OTHERS_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class SegmentationStep:
         """Draw slices, hide real sequences by lot, and fill what is missing or hidden."""
         slices = self.store.draw(self.settings.batch_size, generator, can_train)
         visible = hide(slices.present, self.settings.fill_probability, generator)
-        return self._batch(mirror_some(self.filler.fill(self.store, slices, visible, STRUCTURAL), generator))
+        return self._batch(move_some(self.filler.fill(self.store, slices, visible, STRUCTURAL), generator))
 
     def _batch(self, completed: SliceBatch) -> SegmentationBatch:
         targets = tumour_targets(completed.labels, completed.label_kind)
@@ -108,18 +111,14 @@ def can_train(case: CachedCase) -> bool:
 def hide(present: Mapping[Sequence, Tensor], probability: float, generator: torch.Generator) -> dict[Sequence, Tensor]:
     """Return what remains visible of the structural sequences, per sequence (B,) bool.
 
-    With `probability` a row hides one of its real sequences, and each further one with even odds, never the last.
+    FLAIR is hidden with `probability`, each other sequence with `OTHERS_SHARE` of it; a row that would lose all that
+    it has keeps all.
     """
-    flags = torch.stack([present[sequence] for sequence in STRUCTURAL], dim=1)
-    for row in flags:
-        real = row.nonzero()[:, 0]
-        chosen = torch.rand((), generator=generator).item() < probability
-        order = torch.randperm(len(real), generator=generator)
-        if chosen and len(real) > 1:
-            odds = torch.rand(len(real) - 2, generator=generator) < 0.5
-            count = 1 + int(odds.long().cumprod(0).sum())
-            row[real[order[:count]]] = False
-    return {sequence: flags[:, number] for number, sequence in enumerate(STRUCTURAL)}
+    real = torch.stack([present[sequence] for sequence in STRUCTURAL], dim=1)
+    odds = torch.tensor([1.0 if sequence is Sequence.FLAIR else OTHERS_SHARE for sequence in STRUCTURAL]) * probability
+    seen = real & (torch.rand(real.shape, generator=generator) >= odds)
+    seen = torch.where(seen.any(dim=1, keepdim=True), seen, real)
+    return {sequence: seen[:, number] for number, sequence in enumerate(STRUCTURAL)}
 
 
 def build_step(

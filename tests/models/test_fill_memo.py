@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from client.data.augmentation import mirror_some
 from client.data.dataset import CaseStore
 from client.training.fill_memo import FillKey, FillMemo
 from client.training.filled_inputs import Filler, stack_of, weights_digest
@@ -70,14 +69,3 @@ def test_what_no_domain_can_draw_stays_background(make_case) -> None:
     batch = store.take([(0, 1)])
     filled = Filler(CountingGenerator(), "a", "a", FillMemo()).fill(store, batch, batch.present, (FLAIR,))
     assert bool((filled.images[FLAIR] == -1).all())
-
-
-def test_mirroring_turns_images_and_masks_of_a_slice_together(full_store: CaseStore, rng: torch.Generator) -> None:
-    batch = full_store.take([(0, 1)] * 16)
-    mirrored = mirror_some(batch, rng)
-    turned = [not torch.equal(mirrored.labels[row], batch.labels[row]) for row in range(16)]
-    assert 2 < sum(turned) < 14
-    for row, is_turned in enumerate(turned):
-        expected = batch.images[T1][row].flip(1) if is_turned else batch.images[T1][row]
-        assert torch.equal(mirrored.images[T1][row], expected)
-        assert torch.equal(mirrored.labels[row], batch.labels[row].flip(0) if is_turned else batch.labels[row])
