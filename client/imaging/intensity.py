@@ -26,7 +26,7 @@ GREY_TABLE: dict[Sequence, tuple[float, float]] = {
     Sequence.FLAIR: (30.0, 75.0),
     Sequence.T1: (31.0, 99.0),
     Sequence.T1GD: (31.0, 99.0),
-    # Not in the paper; ours. T2 has its mode in white matter and a long bright tail of fluid to keep below 255.
+    # Not in the paper; ours. T2 has a long bright tail of fluid to keep below 255.
     Sequence.T2: (40.0, 75.0),
     Sequence.SWI: (31.0, 120.0),
     Sequence.DWI: (30.0, 75.0),
@@ -34,6 +34,10 @@ GREY_TABLE: dict[Sequence, tuple[float, float]] = {
     Sequence.HARDI: (30.0, 75.0),
 }
 """(phi, v0) of each sequence: the spread and the centre that all scans of it are brought to."""
+
+BY_MEDIAN = frozenset({Sequence.T2})
+"""Whose v̂ is the brain's median, ours too: on T2 grey and white matter are two peaks of like height, and the fullest bin
+fell on the one in most patients and on the other in some, whose greys were then those of another tissue."""
 
 PHYSICAL_MAXIMUM: dict[Sequence, float] = {Sequence.T1MAP: 5000.0, Sequence.ADC: 4.0, Sequence.CBV: 15.0}
 """What is drawn as 255: T1map in ms, ADC in 1e-3 mm²/s, CBV relative to normal white matter (or ml/100 g)."""
@@ -51,7 +55,7 @@ class GreyScale:
     """The straight line between a scanner's units and greys; all of it can be recorded and read back.
 
     Attributes:
-        centre: v̂, the centre of the fullest bin of u.
+        centre: v̂, the centre of the fullest bin of u, or its median (`BY_MEDIAN`).
         deviation: φ, root mean square of v̂ - u over the brain.
         scale: ϕ of the table, to which φ is brought.
         shift: v0 of the table, to which v̂ is brought.
@@ -76,7 +80,7 @@ class GreyScale:
         if high <= 0 or float(values.min()) == float(values.max()):
             raise DataError(f"{sequence}: the brain is empty or constant; export the scan again")
         scaled = values.astype(np.float64) * (255 / high)
-        centre = _mode(scaled)
+        centre = float(np.median(scaled)) if sequence in BY_MEDIAN else _mode(scaled)
         deviation = float(np.sqrt(np.mean((centre - np.clip(scaled, 0, 255)) ** 2)))
         scale, shift = GREY_TABLE[sequence]
         return cls(centre, deviation, scale, shift, high)
