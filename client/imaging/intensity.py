@@ -36,8 +36,8 @@ GREY_TABLE: dict[Sequence, tuple[float, float]] = {
 """(phi, v0) of each sequence: the spread and the centre that all scans of it are brought to."""
 
 BY_MEDIAN = frozenset({Sequence.T2})
-"""Whose v̂ is the brain's median, ours too: on T2 grey and white matter are two peaks of like height, and the fullest bin
-fell on the one in most patients and on the other in some, whose greys were then those of another tissue."""
+"""Whose v̂ is the brain's median, ours too: on T2 grey and white matter are two peaks of like height, and the fullest
+bin fell on the one in most patients and on the other in some, whose greys were then those of another tissue."""
 
 PHYSICAL_MAXIMUM: dict[Sequence, float] = {Sequence.T1MAP: 5000.0, Sequence.ADC: 4.0, Sequence.CBV: 15.0}
 """What is drawn as 255: T1map in ms, ADC in 1e-3 mm²/s, CBV relative to normal white matter (or ml/100 g)."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
 from client.training.trainer import NothingToTrainError, descend
@@ -106,7 +107,8 @@ class GanStep:
     def draw(self, generator: torch.Generator) -> GanBatch:
         """Draw one batch: source slices, target domains, references and, where allowed, paired targets."""
         count = self.settings.batch_size
-        sources = self.store.draw(count, generator, lambda case: bool(set(case.sequences) & set(self.own)))
+        drawn = self.store.draw(count, generator, lambda case: bool(set(case.sequences) & set(self.own)))
+        sources = mirror_some(drawn, generator)
         picks = [self._pick(self.store.cases[index], generator) for index in sources.case_index.tolist()]
         numbers = {number: sequence for sequence, number in self.own.items()}
         source = torch.stack([sources.images[sequence][row] for row, (sequence, _) in enumerate(picks)])
