@@ -19,7 +19,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## create .venv and install GlioFed with all it needs
 
-demo: $(STAMP)  ## train three phantom hospitals and write demo/report.html
+demo: $(STAMP)  ## train three phantom hospitals and write demo/report.html; after an update of the code: make clean demo
 	$(VENV)/bin/gliofed-sim run simulations/scenarios/three-hospitals.toml --out demo --resume
 
 test: $(STAMP)  ## run the tests with coverage, the slow ones left out

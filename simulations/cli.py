@@ -48,7 +48,7 @@ PatientsOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=256, show_default=False, help="Patients at a time; default: all processors."),
+    typer.Option("--workers", min=1, max=256, show_default=False, help="Processors to use; default: all."),
 ]
 
 

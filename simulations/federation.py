@@ -57,7 +57,8 @@ def run_federation(
         resume: go on with the run in `out`.
         on_event: hears the server's events and, in process, every training step.
         workdirs: where the sites keep caches and states, `out/sites` unless given; runs may share it.
-        client, build: other apps and networks than the real ones, with one worker only.
+        client, build: other apps and networks than the real ones; the sites then share this process.
+
     Returns:
         How the run ended; `require_complete()` raises FederationError unless complete.
     Raises:
@@ -76,7 +77,7 @@ def run_federation(
             from simulations.ray_engine import play_on_ray
 
             play_on_ray(make_app(hearing), files, settings)
-        elif workers > 1:
+        elif workers > 1 and client is real_client and build is build_model:
             _play_in_processes(hearing, files, settings, at_work(len(files), workers))
         else:
             _play_in_process(hearing, files, settings, client, build)
@@ -127,14 +128,25 @@ def site_file(site: str, folder: Path, workdirs: Path, study: Study) -> Path:
 def _play_in_process(
     hearing: _Hearing, files: list[Path], settings: Settings, client: ClientApp, build: ModelBuilder
 ) -> None:
-    """Run the ServerApp over a grid that calls the ClientApp in this process."""
+    """Run the ServerApp over a grid that calls the ClientApp in this process.
+
+    It runs on one thread, as sites in processes of their own do: the order of sums, and so the bytes, must not depend
+    on how many were at work.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
     def watched(node: int, work: Callable[[], Message]) -> Message:
         with watching(hearing.step):
             return work()
 
     nodes = {number: VirtualNode(client, configuration) for number, configuration in _configurations(files).items()}
-    make_app(hearing, build)(InProcessGrid(nodes, watched), _context(settings))
+    try:
+        make_app(hearing, build)(InProcessGrid(nodes, watched), _context(settings))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _play_in_processes(hearing: _Hearing, files: list[Path], settings: Settings, workers: int) -> None:

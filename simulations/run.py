@@ -61,6 +61,8 @@ def run(settings: RunSettings) -> Summary:
         FederationError: the run did not reach its quorum.
     """
     watch, out = Stopwatch(), settings.out
+    if settings.sites is not None and (settings.patients, settings.seed) != (None, None):
+        raise StudyError("--patients and --seed are of phantoms that are drawn; leave them out beside --sites")
     resumed = (out / "plan.json").is_file()
     if resumed and not settings.resume:
         raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")

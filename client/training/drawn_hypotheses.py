@@ -31,6 +31,7 @@ from common.generative.hypotheses import Synthesiser
 from common.generative.noise_schedule import NoiseSchedule
 from common.logs import logger
 from common.sequences import STRUCTURAL, Sequence
+from common.study import code_version
 
 FOLDER = "drawn"
 CONDITION_CHANNELS = [STRUCTURAL.index(Sequence.T1), STRUCTURAL.index(Sequence.FLAIR)]
@@ -59,7 +60,8 @@ class HypothesisDrawer:
     def digest(self) -> str:
         """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
         weights = weights_digest(self.filler.generator, self.synthesiser, self.segmenter)
-        settings = f"{weights} {self.filler.site} {self.filler.reference_site} {self.steps} {self.seed}"
+        sampling = f"{self.schedule.steps} {self.steps} {self.seed}"
+        settings = f"{code_version()} {weights} {self.filler.site} {self.filler.reference_site} {sampling}"
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def draw(self, store: CaseStore, index: int) -> Slices:

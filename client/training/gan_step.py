@@ -1,10 +1,12 @@
 """One step of the UMMGAT game (npj Precis Onc 9:384) on a site's incomplete data.
 
-A row of a batch is a source slice with a target domain. Where the target is one of the site's own domains, a real
-picture of it from another draw is the reference: the encoder reads its style, the discriminator sees it as real.
-Where the target belongs to another site, the style comes from the mapper, and that site's heads stay frozen; what is
-drawn towards it never updates a discriminator. A row whose target is its own source is the identity; a row whose
-patient has the target registered to the source carries a paired target, unless the study says `pairs = "ignore"`.
+A row of a batch is a source slice, mirrored by lot, with a target domain and a style: of the rows half take the
+domain's typical style, a quarter one that the mapper draws, a quarter that of a picture. Where the target is one of the
+site's own domains, a real picture of it from another draw is the reference: the encoder reads the style from it, the
+discriminator sees it as real. Where the target belongs to another site, the style is always the mapper's, and that
+site's heads stay frozen; what is drawn towards it never updates a discriminator. A row whose target is its own source
+is the identity; a row whose patient has the target registered to the source carries a paired target, unless the study
+says `pairs = "ignore"`.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ IDENTITY_SHARE = 0.15
 OWN_PAIR_SHARE = 0.6
 FOREIGN_SHARE = 0.25
 TYPICAL_STYLE_SHARE = 0.5
-"""Of the rows, in the typical style: the one that fills and harmonizes. The rest take a drawn style or a picture's."""
+"""Of the rows, in quarters, in the typical style: the one that fills and harmonizes."""
 PICTURE_SHARE = 0.25
-"""Of the rows, in the style of the reference, where the target is the site's own."""
+"""Of the rows, in quarters, in the style of the reference, where the target is the site's own. The rest take a drawn
+style."""
 R1_EVERY = 4
 
 
@@ -207,7 +210,7 @@ class GanStep:
         return {name: float(term.detach()) for name, (_, term) in terms.items()}
 
     def _target_style(self, batch: GanBatch) -> Tensor:
-        """Return codes (B, S): of the reference for every other own row, of the mapper elsewhere."""
+        """Return codes (B, S): of the reference for the rows `by_picture`, of the mapper elsewhere."""
         style: Tensor = self.model.mapper(batch.latent, batch.target_number)
         rows = batch.by_picture.nonzero().squeeze(1)
         if not len(rows):

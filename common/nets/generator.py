@@ -146,7 +146,7 @@ class SwinUNetGenerator(nn.Module):
         channels = (*size.stem, *size.widths)
         swin = [False] * len(size.stem) + [True] * len(size.widths)
         down = list(pairwise(channels))
-        self.patch = size.patch
+        self.patch, self.multiple = size.patch, size.patch * 2 ** (len(channels) - 1)
         self.embed = nn.Conv2d(size.patch**2, channels[0], 3, padding=1)
         self.encode = nn.ModuleList(Level(c, size, s, None) for c, s in zip(channels, swin, strict=True))
         self.merge = nn.ModuleList(PatchMerging(a, b) for a, b in down)
@@ -157,7 +157,12 @@ class SwinUNetGenerator(nn.Module):
         self.head = DetailHead(channels[0], size, style_size)
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Return image (B, 1, H, W) in [-1, 1] redrawn under style (B, S); patch * 2**(levels - 1) divides H and W."""
+        """Return image (B, 1, H, W) in [-1, 1] redrawn under style (B, S).
+
+        Sides that the levels cannot halve evenly are padded with background inside.
+        """
+        height, width = image.shape[2:]
+        image = F.pad(image, (0, -width % self.multiple, 0, -height % self.multiple), value=BACKGROUND)
         hats = self.hats(image)
         style = self.source(hats, image, style)
         x = self.encode[0](self.embed(F.pixel_unshuffle(image, self.patch)), None)
@@ -170,4 +175,4 @@ class SwinUNetGenerator(nn.Module):
             x = self.join[number](torch.cat([self.expand[number](x), skips[number]], dim=1))
             x = self.decode[number](x, style)
         out: Tensor = image + self.head(x, image, hats, style).float()
-        return out
+        return out[:, :, :height, :width]

@@ -64,12 +64,20 @@ def translation_targets(
             error,
             IDENTITY_GREYS,
             "at most",
-            f"worst: {worst.site} {worst.sequence}, {worst.mae:.1f}" if worst else "not measured",
+            _identity_detail(own, worst),
         ),
     ]
     stronger: tuple[Method, ...] = ("tone curve", "best copy")
     harder = [_against(entries, method, region, small=small) for region in ("brain", "lesion") for method in stronger]
     return found + harder
+
+
+def _identity_detail(own: tuple[IdentityError, ...], worst: IdentityError | None) -> str:
+    """Name the worst domain, and say how many lie above the bound, which a mean could hide."""
+    if worst is None:
+        return "not measured"
+    above = sum(entry.mae > IDENTITY_GREYS for entry in own)
+    return f"worst: {worst.site} {worst.sequence}, {worst.mae:.1f}; {above} of {len(own)} domains above the bound"
 
 
 def hypotheses_targets(found: Iterable[Hypotheses]) -> list[Target]:
@@ -160,9 +168,13 @@ def mean_by_pair(entries: Iterable[PairFidelity], method: Method, region: str = 
 
 
 def _against(entries: tuple[PairFidelity, ...], method: Method, region: str, *, small: bool) -> Target:
-    """Compare with a stronger baseline on targets T2 and FLAIR; a demand at scale small, a report otherwise."""
+    """Compare with a stronger baseline on targets T2 and FLAIR; a demand at scale small, a report otherwise.
+
+    A site where the baseline could not be fitted for a pair is left out of that pair on both sides.
+    """
     wanted = [entry for entry in entries if entry.target in (Sequence.T2, Sequence.FLAIR)]
-    drawn, theirs = mean_by_pair(wanted, "generator", region), mean_by_pair(wanted, method, region)
+    both = [entry for entry in wanted if mean_by_pair([entry], method, region)]
+    drawn, theirs = mean_by_pair(both, "generator", region), mean_by_pair(both, method, region)
     pairs = sorted(drawn.keys() & theirs.keys())
     ratio = fmean(drawn[pair] for pair in pairs) / fmean(theirs[pair] for pair in pairs) if pairs else None
     text = f"MAE for targets T2 and FLAIR in the {region}, against the {method}"

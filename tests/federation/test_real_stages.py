@@ -4,6 +4,7 @@ resume to the same bytes."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from server.events import RoundFinished
 from simulations.federation import run_federation
 
 SHAPE = (3, 32, 48)
-ROUNDS = "rounds = 2\nlocal_steps = 1\nbatch_size = 2"
+ROUNDS = 'rounds = 2\nlocal_steps = 1\nbatch_size = 2\nlearning_rate_decay = "cosine"'
 
 
 def write_head(folder: Path, number: int, sequences: tuple[Sequence, ...], kind: LabelKind, bbb: bool | None) -> None:
@@ -66,6 +67,14 @@ def hospitals(tmp_path: Path) -> dict[str, Path]:
     return sites
 
 
+def cut_after_a_round_of(stage: Stage) -> Callable[[Any], None]:
+    def cut(event: Any) -> None:
+        if isinstance(event, RoundFinished) and event.stage is stage:
+            raise InterruptedError
+
+    return cut
+
+
 def test_all_stages_train_report_and_resume(
     hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,10 +89,6 @@ def test_all_stages_train_report_and_resume(
     client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
     seen: set[str] = set()
 
-    def cut_in_the_segmenter(event: Any) -> None:
-        if isinstance(event, RoundFinished) and event.stage is Stage.SEGMENTER:
-            raise InterruptedError
-
     whole = run_federation(study, hospitals, tmp_path / "whole" / "run", client=client)
     whole.require_complete()
     assert whole.faults == () and "not in the vocabulary" not in caplog.text
@@ -94,10 +99,12 @@ def test_all_stages_train_report_and_resume(
     assert seen <= VOCABULARY and {"training.discriminator", "training.synthesis", "held_out.mae"} <= seen
     assert [record["sat_out"] for record in records][::2] == [[], ["b"], ["b"], ["b"]]
 
-    with pytest.raises(InterruptedError):
-        run_federation(study, hospitals, tmp_path / "cut" / "run", client=client, on_event=cut_in_the_segmenter)
-    resumed = run_federation(study, hospitals, tmp_path / "cut" / "run", client=client, resume=True)
-    assert resumed.release_digest == whole.release_digest
+    for stage in (Stage.GENERATOR, Stage.SEGMENTER):
+        out = tmp_path / f"cut in the {stage}" / "run"
+        with pytest.raises(InterruptedError):
+            run_federation(study, hospitals, out, client=client, on_event=cut_after_a_round_of(stage))
+        resumed = run_federation(study, hospitals, out, client=client, resume=True)
+        assert resumed.release_digest == whole.release_digest
 
     release = load_release(whole.out)
     models = {stage: release.model(stage) for stage in release.stages}

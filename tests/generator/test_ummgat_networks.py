@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch.nn import functional as F
 
 from common.generative.adversarial import discriminator_loss, generator_loss, r1_penalty
 from common.nets.blocks import AdaIN, PatchExpanding, PatchMerging, WindowAttention
+from common.nets.generator import GENERATOR_SIZES, KNOTS, DetailHead, GreyHats, SourceCode, SwinUNetGenerator
 from common.nets.ummgat import Ummgat, initialise
 from common.parameters import by_group
 from common.sequences import Domain, Sequence, with_twins
@@ -33,6 +35,46 @@ def test_an_untrained_generator_copies_its_input():
     model = small_ummgat()
     image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.equal(model.translate(image, Domain("b", Sequence.T2)), image)
+
+
+def test_hats_share_every_grey_between_its_two_nearest_knots():
+    image = torch.linspace(-1, 1, 400).view(1, 1, 20, 20)
+    hats, knots = GreyHats()(image), torch.linspace(-1, 1, KNOTS)
+    torch.testing.assert_close(hats.sum(1), torch.ones(1, 20, 20))
+    torch.testing.assert_close((hats * knots.view(1, -1, 1, 1)).sum(1), image[:, 0])
+    assert int((hats > 0).sum(1).max()) == 2
+
+
+def test_the_sources_code_does_not_see_background():
+    generator = torch.Generator().manual_seed(0)
+    source, hats, style = SourceCode(8), GreyHats(), torch.randn(2, 8, generator=generator)
+    image = torch.rand(2, 1, 16, 16, generator=generator) * 1.8 - 0.9
+    wider = F.pad(image, (4, 4, 4, 4), value=-1.0)
+    torch.testing.assert_close(source(hats(image), image, style), source(hats(wider), wider, style))
+    assert not torch.allclose(source(hats(image), image, style), source(hats(-image), -image, style))
+
+
+def test_one_curve_for_all_pixels_inverts_the_contrast():
+    head = DetailHead(6, GENERATOR_SIZES["tiny"], 8)
+    with torch.no_grad():
+        side = GENERATOR_SIZES["tiny"].patch
+        head.curve.bias.copy_((-2 * torch.linspace(-1, 1, KNOTS)).repeat_interleave(side**2))
+    image = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    change = head(torch.zeros(2, 6, 16 // side, 16 // side), image, GreyHats()(image), torch.zeros(2, 8))
+    torch.testing.assert_close(image + change, -image)
+
+
+@pytest.mark.parametrize("size", ["tiny", "paper"])
+def test_slices_whose_sides_the_levels_do_not_divide_are_padded_with_background(size: str):
+    generator = SwinUNetGenerator(GENERATOR_SIZES[size], 8).eval()
+    torch.nn.init.normal_(generator.head.draw.weight, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 1, 48, 80, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    side = generator.multiple
+    whole = F.pad(image, (0, -80 % side, 0, -48 % side), value=-1.0)
+    with torch.no_grad():
+        drawn, expected = (generator(each, torch.ones(1, 8)) for each in (image, whole))
+    assert drawn.shape == image.shape
+    torch.testing.assert_close(drawn, expected[:, :, :48, :80])
 
 
 def test_attention_does_not_cross_windows():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from client.data.augmentation import mirror_some, move_some
+from client.data.augmentation import _draw_maps, mirror_some, move_some
 from client.data.dataset import SliceBatch
 from common.sequences import Sequence
 
@@ -55,14 +55,22 @@ def test_moving_keeps_image_and_labels_on_each_other(batch: SliceBatch, rng: tor
     assert not torch.equal(moved.labels, batch.labels)
 
 
-def test_moving_turns_and_zooms_but_does_not_shear(batch: SliceBatch, rng: torch.Generator) -> None:
-    """A disc stays a disc: its second moments along both axes remain equal, its area within the zoom's square."""
-    area = float((batch.labels[0] > 0).sum())
-    for labels in move_some(batch, rng).labels:
-        points = (labels > 0).nonzero().float()
-        high, wide = points.var(dim=0).tolist()
-        assert high == pytest.approx(wide, rel=0.08)
-        assert area / 1.15**2 * 0.95 < len(points) < area * 1.15**2 * 1.05
+def test_moving_turns_and_zooms_but_does_not_shear(rng: torch.Generator) -> None:
+    """In millimetres, not in the grid's coordinates, each map is a turn times a zoom: M Mᵀ = z² I."""
+    to_pixels = torch.diag(torch.tensor([WIDTH, HEIGHT], dtype=torch.float32))
+    maps = to_pixels @ _draw_maps(200, HEIGHT / WIDTH, rng)[:, :, :2] @ torch.linalg.inv(to_pixels)
+    square = maps @ maps.transpose(1, 2)
+    zoom = square[:, 0, 0].sqrt()
+    torch.testing.assert_close(square, zoom[:, None, None] ** 2 * torch.eye(2).expand(200, 2, 2))
+    turn = torch.rad2deg(torch.atan2(maps[:, 1, 0], maps[:, 0, 0]))
+    assert 1 / 1.15 <= float(zoom.min()) < 0.9 and 1.1 < float(zoom.max()) <= 1.15
+    assert -15 <= float(turn.min()) < -13 and 13 < float(turn.max()) <= 15
+
+
+def test_moving_makes_lesions_larger_and_smaller(batch: SliceBatch, rng: torch.Generator) -> None:
+    areas = [int((labels > 0).sum()) for labels in move_some(batch, rng).labels]
+    area = int((batch.labels[0] > 0).sum())
+    assert min(areas) < 0.9 * area and max(areas) > 1.1 * area
 
 
 def test_moving_draws_everything_from_its_generator(batch: SliceBatch) -> None:

@@ -97,6 +97,11 @@ def test_a_finished_run_is_not_run_over(finished, place):
         run(RunSettings(place / "toy.toml", place / "out", patients=3))
 
 
+def test_what_is_only_for_phantoms_is_refused_beside_real_scans(place):
+    with pytest.raises(StudyError, match="leave them out beside --sites"):
+        run(RunSettings(place / "toy.toml", place / "other", sites=place, patients=3))
+
+
 @pytest.mark.slow
 def test_a_finished_run_resumes_to_the_same_figures(finished, place):
     again = run(RunSettings(place / "toy.toml", place / "out", patients=3, resume=True))
