@@ -81,7 +81,7 @@ class GreyHats(nn.Module):
         return F.relu(1 - away)
 
 
-class SourceCode(nn.Module):
+class SourceHistogram(nn.Module):
     """Tells the style what it is to be drawn from: the histogram of the slice's greys, through a small network.
 
     Instance norm hides from the U-Net whether white matter came in bright or dark, and so whether a T1 is to become a
@@ -153,7 +153,7 @@ class SwinUNetGenerator(nn.Module):
         self.decode = nn.ModuleList(Level(c, size, s, style_size) for c, s in zip(channels, swin, strict=True))
         self.expand = nn.ModuleList(PatchExpanding(b, a) for a, b in down)
         self.join = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a, _ in down)
-        self.hats, self.source = GreyHats(), SourceCode(style_size)
+        self.hats, self.source = GreyHats(), SourceHistogram(style_size)
         self.head = DetailHead(channels[0], size, style_size)
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:

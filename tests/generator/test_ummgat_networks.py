@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.generative.adversarial import discriminator_loss, generator_loss, r1_penalty
 from common.nets.blocks import AdaIN, PatchExpanding, PatchMerging, WindowAttention
-from common.nets.generator import GENERATOR_SIZES, KNOTS, DetailHead, GreyHats, SourceCode, SwinUNetGenerator
+from common.nets.generator import GENERATOR_SIZES, KNOTS, DetailHead, GreyHats, SourceHistogram, SwinUNetGenerator
 from common.nets.ummgat import Ummgat, initialise
 from common.parameters import by_group
 from common.sequences import Domain, Sequence, with_twins
@@ -47,7 +47,7 @@ def test_hats_share_every_grey_between_its_two_nearest_knots():
 
 def test_the_sources_code_does_not_see_background():
     generator = torch.Generator().manual_seed(0)
-    source, hats, style = SourceCode(8), GreyHats(), torch.randn(2, 8, generator=generator)
+    source, hats, style = SourceHistogram(8), GreyHats(), torch.randn(2, 8, generator=generator)
     image = torch.rand(2, 1, 16, 16, generator=generator) * 1.8 - 0.9
     wider = F.pad(image, (4, 4, 4, 4), value=-1.0)
     torch.testing.assert_close(source(hats(image), image, style), source(hats(wider), wider, style))
