@@ -39,7 +39,6 @@ def translation_targets(
     pairs = sorted(drawn.keys() & copied.keys())
     ratio = fmean(drawn[pair] for pair in pairs) / fmean(copied[pair] for pair in pairs) if pairs else None
     better = sum(drawn[pair] < copied[pair] for pair in pairs) if pairs else None
-    error = fmean(entry.mae for entry in own) if own else None
     worst = max(own, key=lambda entry: entry.mae, default=None)
     found = [
         _judge(
@@ -60,24 +59,16 @@ def translation_targets(
         ),
         _judge(
             "identity",
-            "a domain translated into itself, MAE in grey levels",
-            error,
+            "the worst domain translated into itself, MAE in grey levels",
+            worst.mae if worst else None,
             IDENTITY_GREYS,
             "at most",
-            _identity_detail(own, worst),
+            f"{worst.site} {worst.sequence}; mean {fmean(each.mae for each in own):.1f}" if worst else "not measured",
         ),
     ]
     stronger: tuple[Method, ...] = ("tone curve", "best copy")
     harder = [_against(entries, method, region, small=small) for region in ("brain", "lesion") for method in stronger]
     return found + harder
-
-
-def _identity_detail(own: tuple[IdentityError, ...], worst: IdentityError | None) -> str:
-    """Name the worst domain, and say how many lie above the bound, which a mean could hide."""
-    if worst is None:
-        return "not measured"
-    above = sum(entry.mae > IDENTITY_GREYS for entry in own)
-    return f"worst: {worst.site} {worst.sequence}, {worst.mae:.1f}; {above} of {len(own)} domains above the bound"
 
 
 def hypotheses_targets(found: Iterable[Hypotheses]) -> list[Target]:

@@ -65,6 +65,19 @@ def test_a_global_inversion_fails_on_identity():
     assert by_name(translation_targets(pairs(10, 30), identity(36), small=False))["identity"].status == "missed"
 
 
+def test_one_inverted_domain_among_many_fails_on_identity():
+    found = by_name(translation_targets(pairs(10, 30), [*identity(1) * 11, *identity(36)], small=False))["identity"]
+    assert (found.value, found.status) == (36, "missed")
+    assert found.detail == "a T1; mean 3.9"
+
+
+def test_a_site_where_a_baseline_could_not_be_fitted_does_not_count_against_it():
+    entries = pairs(31, 40, tone_curve=32)
+    hard = [each.model_copy(update={"site": "b", "brain": {"generator": measure(90)}}) for each in entries]
+    found = by_name(translation_targets([*entries, *hard], identity(1), small=True))["tone curve, brain"]
+    assert (found.value, found.status) == (pytest.approx(31 / 32), "met")
+
+
 def test_the_tone_curve_is_a_bound_at_scale_small_and_a_report_otherwise():
     shown = by_name(translation_targets(pairs(31, 40), identity(9), small=False))["tone curve, brain"]
     asked = by_name(translation_targets(pairs(31, 40), identity(9), small=True))["tone curve, brain"]
