@@ -20,6 +20,19 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the five real patients, `../shared/data`; only a machine without any `../shared` does without."""
+    from pathlib import Path
+
+    shared = Path(__file__).resolve().parents[2] / "shared"
+    if not shared.is_dir():
+        pytest.skip(f"the five real patients would be in {shared}, which is not there")
+    missing = [name for name in ("site-a", "site-b", "site-c", "reference") if not (shared / "data" / name).is_dir()]
+    assert not missing, f"{shared / 'data'} lacks {', '.join(missing)}"
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Three hospitals of three patients each at 4 mm; `.sites` and `.truth` are its folders."""
     from simulations.phantom.cohort import write_cohort

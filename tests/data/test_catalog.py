@@ -14,8 +14,6 @@ from common.errors import DataError
 from common.sequences import STRUCTURAL, Sequence
 
 Touch = Callable[..., Path]
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real patients (../shared/data) are not on this machine")
 
 
 def site_config(folder: Path, **settings: object) -> SiteConfig:
@@ -193,9 +191,8 @@ def test_a_listed_participant_without_scans_and_a_lone_mask_are_remarked(touch: 
     assert [case.case for case in catalog.cases] == ["p"]
 
 
-@real_data
-def test_the_three_real_sites_are_recognised() -> None:
-    found = {site: scan_folder(SHARED / site) for site in ("site-a", "site-b", "site-c")}
+def test_the_three_real_sites_are_recognised(real_data: Path) -> None:
+    found = {site: scan_folder(real_data / site) for site in ("site-a", "site-b", "site-c")}
     assert [catalog.layout for catalog in found.values()] == ["cbsi", "brats2021", "bids"]
     status = {case.case: case.bbb_disrupted for catalog in found.values() for case in catalog.cases}
     assert status == {

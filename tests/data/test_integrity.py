@@ -20,8 +20,6 @@ from client.data.checks.voxels import check_labels
 from client.data.integrity import check_catalog
 from common.errors import DataError
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-real_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the real patients (../shared/data) are not on this machine")
 ERROR, WARNING, INFORMATION = Severity
 T1, T1GD, T2, FLAIR = "ET-1/p1/T1.nii.gz", "ET-1/p1/T1C.nii.gz", "ET-1/p1/T2.nii.gz", "ET-1/p1/T2F.nii.gz"
 ROI, BRAIN = "ET-1/p1/ROI.nii.gz", "ET-1/p1/Brain_mask.nii.gz"
@@ -235,9 +233,8 @@ def test_a_phantom_is_no_synthetic_scan_and_its_seed_no_date(cbsi_site: Path) ->
     assert findings_of(cbsi_site) == []
 
 
-@real_data
 @pytest.mark.parametrize(("site", "codes"), [("site-a", set()), ("site-c", {"personal", "grids"})])
-def test_real_patients_raise_no_error_and_no_suspicion(site: str, codes: set[str]) -> None:
-    findings = findings_of(SHARED / site)
+def test_real_patients_raise_no_error_and_no_suspicion(real_data: Path, site: str, codes: set[str]) -> None:
+    findings = findings_of(real_data / site)
     assert {finding.code for finding in findings} == codes
     assert all(finding.severity is not Severity.ERROR for finding in findings)

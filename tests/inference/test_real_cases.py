@@ -11,10 +11,6 @@ import pytest
 
 from client.inference.complete import complete_folder
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the five real patients are not at {DATA}")
-
 
 def complete_one(folder: Path, release, out: Path) -> Path:
     (done,) = complete_folder(folder, release.path, out)
@@ -30,8 +26,8 @@ def assert_like(folder: Path, scan: Path) -> None:
         assert np.allclose(image.affine, expected.affine, atol=1e-4), path.name
 
 
-def test_a_patient_without_gadolinium_and_t2_gets_both(tmp_path, release):
-    scans = DATA / "site-a" / "ET-0" / "TCGA-HT-8107"
+def test_a_patient_without_gadolinium_and_t2_gets_both(real_data, tmp_path, release):
+    scans = real_data / "site-a" / "ET-0" / "TCGA-HT-8107"
     folder = complete_one(scans, release, tmp_path / "out")
     assert_like(folder, scans / "T2F.nii.gz")
     assert {path.name for path in folder.glob("*_filled.nii.gz")} == {"T1Gd_filled.nii.gz", "T2_filled.nii.gz"}
@@ -43,9 +39,11 @@ def test_a_patient_without_gadolinium_and_t2_gets_both(tmp_path, release):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("site", "pattern"), [("site-b", "*/*_flair.nii.gz"), ("site-c", "*/anat/*_FLAIR.nii.gz")])
-def test_other_layouts_skull_and_grids_are_completed_on_the_grid_of_the_flair(site, pattern, tmp_path, release):
-    (scan,) = (DATA / site).glob(pattern)
-    folder = complete_one(DATA / site, release, tmp_path / "out")
+def test_other_layouts_skull_and_grids_are_completed_on_the_grid_of_the_flair(
+    real_data, site, pattern, tmp_path, release
+):
+    (scan,) = (real_data / site).glob(pattern)
+    folder = complete_one(real_data / site, release, tmp_path / "out")
     assert_like(folder, scan)
     facts = json.loads((folder / "T1_harmonized.json").read_text())
     assert facts["detail"] == "native + low-resolution difference"

@@ -15,21 +15,18 @@ from client.imaging.nifti import read_volume
 from client.imaging.resample import mask_to_grid, to_grid
 from common.sequences import STRUCTURAL, Sequence
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 MASKS = {Sequence.T1: "t1", Sequence.T1GD: "t1c", Sequence.T2: "t2", Sequence.FLAIR: "fla"}
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the five real patients are not at {DATA}")
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> tuple[CatalogCase, CachedCase]:
-    (case,) = scan_folder(DATA / "site-c").cases
+def head(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CatalogCase, CachedCase]:
+    (case,) = scan_folder(real_data / "site-c").cases
     return case, prepare_case(case, PrepareSettings(), tmp_path_factory.mktemp("cache"))
 
 
-def reference_mask(sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:
+def reference_mask(real_data: Path, sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:
     """HD-BET's brain in the native space of a sequence, and its affine."""
-    mask = read_volume(DATA / "reference" / "TCGA-FG-6692" / f"brainmask_{MASKS[sequence]}.nii.gz")
+    mask = read_volume(real_data / "reference" / "TCGA-FG-6692" / f"brainmask_{MASKS[sequence]}.nii.gz")
     return mask.data > 0.5, mask.affine
 
 
@@ -41,24 +38,24 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
-def test_the_brain_found_in_every_sequence_is_that_of_a_trained_network(head):
+def test_the_brain_found_in_every_sequence_is_that_of_a_trained_network(real_data, head):
     _, cached = head
     scores = []
     for sequence in STRUCTURAL:
-        truth, affine = reference_mask(sequence)
+        truth, affine = reference_mask(real_data, sequence)
         brain = cached.brain().transpose(1, 2, 0)
         found = to_grid(brain, cached.affine, truth.shape, to_reference(cached, sequence) @ affine) > 0.5
         scores.append(overlap(found, truth))
     assert np.mean(scores) >= 0.93, scores
 
 
-def test_four_masks_carried_to_one_grid_agree(head):
+def test_four_masks_carried_to_one_grid_agree(real_data, head):
     case, cached = head
     assert cached.native["reference"] == "FLAIR"
     grid = read_volume(case.images[Sequence.FLAIR])
     carried = []
     for sequence in STRUCTURAL:
-        mask, affine = reference_mask(sequence)
+        mask, affine = reference_mask(real_data, sequence)
         carried.append(mask_to_grid(mask, to_reference(cached, sequence) @ affine, grid.data.shape, grid.affine))
     scores = [overlap(one, other) for one, other in combinations(carried, 2)]
     assert min(scores) >= 0.93, scores
