@@ -113,6 +113,20 @@ class Policy(Frozen):
         return ANY_STUDY in self.approved_studies or digest in self.approved_studies
 
 
+class Hardware(Frozen):
+    """What this site's machine can do; it changes how fast a study is trained, not what is trained.
+
+    Attributes:
+        compile: whether networks are compiled; `auto` compiles on a GPU.
+        prefetch: whether a thread draws the next batches; `auto` does so beside a GPU.
+        micro_batch: most slices that go through a network at once; absent: all, and fewer once memory has run out.
+    """
+
+    compile: Literal["auto", "on", "off"] = "auto"
+    prefetch: Literal["auto", "on", "off"] = "auto"
+    micro_batch: Annotated[int, Field(ge=1, le=512)] | None = None
+
+
 class SiteConfig(Frozen):
     """One hospital. `folder` holds its scans and is never written to; `workdir` takes the cache and the local state."""
 
@@ -123,6 +137,7 @@ class SiteConfig(Frozen):
     layout: LayoutConfig = LayoutConfig()
     patient: PatientKey = PatientKey()
     policy: Policy = Policy()
+    hardware: Hardware = Hardware()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

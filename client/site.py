@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from client.config import Policy, SiteConfig
+from client.config import Hardware, Policy, SiteConfig
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
 from client.data.splits import split_patients
 from client.privacy.policy import check_approved, patients_behind_training
+from client.training.row_budget import RowBudget
 from common.errors import DataError
 from common.logs import logger
 from common.plan import SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
-from common.study import Study
+from common.study import Stage, Study
 
 log = logger(__name__)
 
@@ -33,6 +34,8 @@ class Site:
         training, held_out: cases of the training and of the held-out patients, sequences below the minimum left out.
         inventory: counts of training patients.
         greys: medians of the grey constants per sequence, and the patients behind them.
+        hardware: how its machine computes.
+        budgets: per stage, how many rows of a batch its memory holds; learnt while training.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Site:
     held_out: CaseStore
     inventory: SiteInventory
     greys: Mapping[Sequence, Greys]
+    hardware: Hardware = field(default_factory=Hardware)
+    budgets: dict[Stage, RowBudget] = field(default_factory=dict, compare=False)
 
 
 def open_site(config: SiteConfig, study: Study) -> Site:
@@ -63,10 +68,17 @@ def open_site(config: SiteConfig, study: Study) -> Site:
         raise DataError(
             f"{config.folder}: none of {len(catalog.cases)} cases could be prepared; run gliofed-client check"
         )
-    return site_of(config.name, config.workdir, config.policy, outcome.cases, study)
+    return site_of(config.name, config.workdir, config.policy, outcome.cases, study, config.hardware)
 
 
-def site_of(name: str, workdir: Path, policy: Policy, cases: Iterable[CachedCase], study: Study) -> Site:
+def site_of(
+    name: str,
+    workdir: Path,
+    policy: Policy,
+    cases: Iterable[CachedCase],
+    study: Study,
+    hardware: Hardware | None = None,
+) -> Site:
     """Open a site from cached cases: split by patient, then leave out sequences that too few patients hold."""
     allowed = tuple(sequence for sequence in study.sequences if policy.allows(sequence))
     known = [_restrict(case, allowed) for case in sorted(cases, key=lambda case: (case.patient, case.case))]
@@ -85,6 +97,7 @@ def site_of(name: str, workdir: Path, policy: Policy, cases: Iterable[CachedCase
         held_out=CaseStore(held_out, study.sequences),
         inventory=_inventory(name, training, {sequence: held[sequence] for sequence in kept}),
         greys=_greys(training, kept),
+        hardware=hardware or Hardware(),
     )
 
 

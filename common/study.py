@@ -19,6 +19,9 @@ from common.sequences import SITE_NAME, STRUCTURAL, Sequence
 
 MAX_STUDY_BYTES = 256 * 1024
 
+Precision = Literal["bf16", "fp32"]
+"""What networks compute in, over fp32 weights."""
+
 Positive = Annotated[int, Field(ge=1, le=10_000_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e4)]
@@ -62,6 +65,12 @@ class Data(Frozen):
     holdout_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.25
     pairs: Literal["use", "ignore"] = "use"
     minimum_patients: Positive = 1
+
+
+class Training(Frozen):
+    """What all sites compute alike: `bf16` over fp32 weights where a device has it, or `fp32` throughout."""
+
+    precision: Precision = "bf16"
 
 
 class Federation(Frozen):
@@ -179,6 +188,7 @@ class Study(Frozen):
     sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] = STRUCTURAL
     grid: Grid = Grid()
     data: Data = Data()
+    training: Training = Training()
     federation: Federation = Federation()
     stages: Stages
     reporting: Reporting = Reporting()

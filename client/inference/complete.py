@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from client.allocator import keep_freed_memory
 from client.data.cache import CachedCase
 from client.data.catalog import CatalogCase, scan_folder
 from client.data.preprocessing import PrepareSettings, digest_of, prepare_cases
@@ -20,6 +21,7 @@ from client.inference.completion import Completion, complete_case
 from client.inference.identify import BbbResult
 from client.inference.models import ReleasedModels, open_models
 from client.inference.native import open_native
+from client.precision import computing_in
 from common.errors import DataError, GliofedError
 from common.files import write_whole
 from common.release import Release, load_release
@@ -131,9 +133,11 @@ def complete_folder(
         )
         failures += [f"{name}: {reason}" for name, reason in sorted(outcome.failures.items())]
         models = open_models(opened)
+        keep_freed_memory()
         for number, cached in enumerate(outcome.cases, start=before + len(pending) + len(failures) + 1):
             try:
-                completed[cached.case] = _complete(job, pending[cached.case], cached, models)
+                with computing_in(opened.study.training.precision):
+                    completed[cached.case] = _complete(job, pending[cached.case], cached, models)
             except (GliofedError, OSError) as error:
                 failures.append(f"{cached.case}: {error}")
             listen(number, steps)

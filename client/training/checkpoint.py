@@ -77,4 +77,7 @@ def _restore(
                 raise ValueError(
                     f"{name}, parameter {position}, {key}: shape {tuple(value.shape)} does not fit the model"
                 )
+            if isinstance(value, Tensor) and value.dim():
+                # A fused optimiser wants its state laid out as the parameter is (channels-last on a GPU).
+                entries[key] = torch.empty_like(parameters[position], dtype=value.dtype, device="cpu").copy_(value)
     optimiser.load_state_dict({"state": state, "param_groups": facts["groups"]})

@@ -18,9 +18,12 @@ from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
+from client.training.accumulation import Term, minimise
+from client.training.batches import move
 from client.training.filled_inputs import CONDITION, Filler, enhancing_label, has_condition, stack_of
 from client.training.fixed_slices import fixed_slices
-from client.training.trainer import NothingToTrainError, descend, half_precision
+from client.training.optimisers import adamw
+from client.training.trainer import NothingToTrainError, half_precision
 from client.training.tumour_loss import tumour_loss, tumour_targets
 from common.generative.diffusion import add_noise
 from common.generative.noise_schedule import cosine_schedule
@@ -59,7 +62,7 @@ class DiffusionBatch:
 
     def to(self, device: torch.device) -> DiffusionBatch:
         """Return the batch on `device`."""
-        return DiffusionBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return move(self, device)
 
 
 class DiffusionStep:
@@ -78,9 +81,7 @@ class DiffusionStep:
                 "no case has T1Gd with a known BBB status, or tumour labels, beside T1, T2 or FLAIR"
             )
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
-            "synthesiser": torch.optim.AdamW(
-                model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-            )
+            "synthesiser": adamw(model.parameters(), settings.learning_rate, settings.weight_decay)
         }
 
     def draw(self, generator: torch.Generator) -> DiffusionBatch:
@@ -114,9 +115,11 @@ class DiffusionStep:
 
     def __call__(self, batch: DiffusionBatch) -> dict[str, float]:
         """Move the model by one step; see TrainingStep."""
+        return minimise(self._terms, batch, self.optimisers["synthesiser"], masses=_masses)
+
+    def _terms(self, batch: DiffusionBatch) -> dict[str, Term]:
         synthesis, segmentation = self._losses(batch)
-        loss = synthesis + self.settings.segmentation_weight * segmentation
-        return descend(loss, {"synthesis": synthesis, "segmentation": segmentation}, self.optimisers["synthesiser"])
+        return {"synthesis": Term(synthesis), "segmentation": Term(segmentation, self.settings.segmentation_weight)}
 
     def _losses(self, batch: DiffusionBatch) -> tuple[Tensor, Tensor]:
         with half_precision(self.device):
@@ -143,6 +146,11 @@ class DiffusionStep:
     def patients(self) -> dict[str, int]:
         """Return the number of patients that teach anything; all parameters are shared."""
         return {SHARED: len(self.store.patients(can_train))}
+
+
+def _masses(batch: DiffusionBatch) -> dict[str, float]:
+    """What each loss divides by; Dice inside the segmentation's has no mass, so splitting changes it a little."""
+    return {"synthesis": float(batch.weight.sum()), "segmentation": float(batch.tumour_known.sum())}
 
 
 def can_train(case: CachedCase) -> bool:

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
-from client.training.trainer import NothingToTrainError, descend
+from client.training.batches import move
+from client.training.optimisers import adamw
+from client.training.trainer import NothingToTrainError, descend, half_precision
 from common.generative.adversarial import discriminator_loss, generator_loss, r1_penalty
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED
@@ -69,7 +71,7 @@ class GanBatch:
 
     def to(self, device: torch.device) -> GanBatch:
         """Return the batch on `device`."""
-        return GanBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return move(self, device)
 
 
 class GanStep:
@@ -261,7 +263,7 @@ class GanStep:
         descend(loss, {}, self.optimisers[name])
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=True)
+        return half_precision(self.device)
 
     # ---- what the federation asks
 
@@ -337,7 +339,7 @@ def _trainable(net: nn.Module) -> list[nn.Parameter]:
 
 def _adam(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """Adam, decoupled weight decay; first beta 0.5, for the papers' 0 bursts at the rates that tiny models need."""
-    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.5, 0.99), weight_decay=weight_decay, fused=True)
+    return adamw(parameters, learning_rate, weight_decay, betas=(0.5, 0.99))
 
 
 def _holding(sequence: Sequence) -> Callable[[CachedCase], bool]:

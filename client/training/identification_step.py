@@ -19,9 +19,12 @@ from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
 from client.inference.fill import Translator
 from client.inference.identify import Slices
+from client.training.accumulation import Term, minimise
+from client.training.batches import move
 from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
 from client.training.filled_inputs import Filler, enhancing_label, has_condition
-from client.training.trainer import NothingToTrainError, descend, half_precision
+from client.training.optimisers import adamw
+from client.training.trainer import NothingToTrainError, half_precision
 from common.generative.noise_schedule import cosine_schedule
 from common.nets.identifier import Identifier
 from common.parameters import SHARED
@@ -41,7 +44,7 @@ class IdentificationBatch:
 
     def to(self, device: torch.device) -> IdentificationBatch:
         """Return the batch on `device`."""
-        return IdentificationBatch(self.inputs.to(device), self.consistent.to(device))
+        return move(self, device)
 
 
 class IdentificationStep:
@@ -67,9 +70,7 @@ class IdentificationStep:
         if not self.groups:
             raise NothingToTrainError("no case of known BBB status in which the segmenter finds a tumour")
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
-            "identifier": torch.optim.AdamW(
-                model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-            )
+            "identifier": adamw(model.parameters(), settings.learning_rate, settings.weight_decay)
         }
 
     def draw(self, generator: torch.Generator) -> IdentificationBatch:
@@ -90,7 +91,7 @@ class IdentificationStep:
 
     def __call__(self, batch: IdentificationBatch) -> dict[str, float]:
         """Move the model by one step; see TrainingStep."""
-        return descend(self._loss(batch), {}, self.optimisers["identifier"])
+        return minimise(lambda part: {"loss": Term(self._loss(part))}, batch, self.optimisers["identifier"])
 
     def _loss(self, batch: IdentificationBatch) -> Tensor:
         with half_precision(self.device):

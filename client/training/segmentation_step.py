@@ -18,9 +18,12 @@ from client.data.augmentation import move_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.fill import Translator
+from client.training.accumulation import Term, minimise
+from client.training.batches import move
 from client.training.filled_inputs import Filler, stack_of
 from client.training.fixed_slices import fixed_slices
-from client.training.trainer import NothingToTrainError, descend, half_precision
+from client.training.optimisers import adamw
+from client.training.trainer import NothingToTrainError, half_precision
 from client.training.tumour_loss import TumourTargets, tumour_loss, tumour_targets
 from common.nets.segmenter import CHANNELS, Segmenter
 from common.parameters import SHARED
@@ -51,9 +54,7 @@ class SegmentationStep:
         if not store.patients(can_train):
             raise NothingToTrainError("no case has tumour labels beside T1, T1Gd, T2 or FLAIR")
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
-            "segmenter": torch.optim.AdamW(
-                model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-            )
+            "segmenter": adamw(model.parameters(), settings.learning_rate, settings.weight_decay)
         }
 
     def draw(self, generator: torch.Generator) -> SegmentationBatch:
@@ -64,14 +65,11 @@ class SegmentationStep:
 
     def _batch(self, completed: SliceBatch) -> SegmentationBatch:
         targets = tumour_targets(completed.labels, completed.label_kind)
-        return SegmentationBatch(
-            stack_of(completed, STRUCTURAL).to(self.device),
-            TumourTargets(targets.masks.to(self.device), targets.known.to(self.device)),
-        )
+        return move(SegmentationBatch(stack_of(completed, STRUCTURAL), targets), self.device)
 
     def __call__(self, batch: SegmentationBatch) -> dict[str, float]:
         """Move the model by one step; see TrainingStep."""
-        return descend(self._loss(batch), {}, self.optimisers["segmenter"])
+        return minimise(lambda part: {"loss": Term(self._loss(part))}, batch, self.optimisers["segmenter"])
 
     def _loss(self, batch: SegmentationBatch) -> Tensor:
         return tumour_loss(self._logits(batch), batch.targets.masks, batch.targets.known)

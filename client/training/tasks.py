@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +13,15 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from client.allocator import keep_freed_memory
 from client.monitor import StepDone, report_step
+from client.precision import computing_in
 from client.site import Site
 from client.training.checkpoint import load_optimisers, save_optimisers
+from client.training.compilation import channels_last_on_cuda, compile_parts, compiles
 from client.training.earlier import EarlierModels
+from client.training.prefetch import drawn_ahead, prefetches
+from client.training.row_budget import RowBudget, within
 from client.training.trainer import TrainingStep, draw_batches, fit, rate_of
 from client.training.update import Counted, LocalUpdate
 from common.errors import StudyError
@@ -106,7 +112,8 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
     """
     settings = _settings(task)
     state = state_of(site, task)
-    with torch.random.fork_rng(devices=[]):
+    keep_freed_memory()
+    with torch.random.fork_rng(devices=[]), computing_in(task.study.training.precision):
         torch.manual_seed(derive_seed(task.study.seed, site.name, task.stage.value, task.round, "global"))
         previous = state.last_before(task.stage, task.round)
         prefixes = local_prefixes(model)
@@ -118,7 +125,7 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         losses = _fit(site, task, step, settings)
         model.eval()
         scores = step.evaluate(site.held_out)
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in step.model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
     _keep(state, task, step, tensors, prefixes)
     return LocalUpdate(tensors, prefixes, step.patients(), _counted(losses, scores, step, site))
 
@@ -143,6 +150,9 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
         released.load_state_dict(state_of(site, task).earlier.tensors(stage, digest))
         frozen[stage] = released.to(bench.device).eval().requires_grad_(False)
     model.to(bench.device).train()
+    channels_last_on_cuda(model, bench.device)
+    if compiles(site.hardware.compile, bench.device):
+        compile_parts(model)
     domains = task.plan.domains(task.study)
     return bench.step_builder(task.stage)(model, task.study, domains, site.name, site.training, frozen, bench.device)
 
@@ -157,7 +167,12 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings) ->
         report_step(StepDone(site.name, task.stage, task.round, number, settings.local_steps, dict(losses)))
 
     generator = torch_generator(task.study.seed, site.name, task.stage.value, task.round)
-    fit(step, draw_batches(step, settings.local_steps, generator), on_step, rate_of(settings, task.round))
+    batches = draw_batches(step, settings.local_steps, generator)
+    device = next(step.model.parameters()).device
+    ahead = drawn_ahead(batches) if prefetches(site.hardware.prefetch, device) else nullcontext(batches)
+    budget = site.budgets.setdefault(task.stage, RowBudget(site.hardware.micro_batch))
+    with ahead as ready, within(budget):
+        fit(step, ready, on_step, rate_of(settings, task.round))
     return {name: sum(values) / len(values) for name, values in sorted(sums.items())}
 
 

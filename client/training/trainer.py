@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
+from client.precision import half_precision as half_precision
+from client.training.compilation import eager_where_compiling_fails
 from common.errors import DataError
 from common.study import StageSettings
 
@@ -72,7 +75,7 @@ def fit(step: TrainingStep, batches: Iterable[Any], on_step: Listener, rate: Rat
     for number, batch in enumerate(batches, start=1):
         for group, learning_rate in zip(groups, first, strict=True):
             group["lr"] = learning_rate * rate(number)
-        losses = step(batch)
+        losses = eager_where_compiling_fails(step.model, partial(step, batch))
         on_step(number, losses)
     for group, learning_rate in zip(groups, first, strict=True):
         group["lr"] = learning_rate
@@ -109,32 +112,39 @@ def descend(
     Raises:
         NonFiniteLossError: before the optimiser moves.
     """
-    values = {"loss": float(loss.detach()), **{name: float(part.detach()) for name, part in parts.items()}}
-    _refuse_non_finite(values)
-    if not loss.requires_grad:
-        return values
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
-    _refuse_non_finite({"gradient": float(norm)})
-    optimiser.step()
-    return values
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+    return take_step(optimiser, {"loss": loss, **parts}, clip_norm)
 
 
-def _refuse_non_finite(values: Mapping[str, float]) -> None:
+def take_step(
+    optimiser: torch.optim.Optimizer, values: Mapping[str, Tensor], clip_norm: float | None
+) -> dict[str, float]:
+    """Clip the gradients that are there, move the optimiser by them, and return the losses as numbers.
+
+    Where there is no gradient (nothing in the batch could be learnt from) nothing moves. Losses and gradient are looked
+    at together, after the backward pass, so that a GPU is waited for once a step.
+
+    Raises:
+        NonFiniteLossError: before the optimiser moves, where a loss or the gradient is not finite.
+    """
+    gradients = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+    watched = {name: value.detach().float() for name, value in values.items()}
+    if gradients:
+        watched["gradient"] = torch.nn.utils.clip_grad_norm_(gradients, math.inf if clip_norm is None else clip_norm)
+    numbers = dict(zip(watched, torch.stack(list(watched.values())).tolist(), strict=True))
+    refuse_non_finite(numbers)
+    if gradients:
+        optimiser.step()
+    return {name: numbers[name] for name in values}
+
+
+def refuse_non_finite(values: Mapping[str, float]) -> None:
+    """Raise NonFiniteLossError where one of the named values is NaN or infinite."""
     broken = sorted(name for name, value in values.items() if not math.isfinite(value))
     if broken:
         raise NonFiniteLossError(
             f"{', '.join(broken)} became NaN or infinite; lower the stage's learning_rate, "
             "or run `gliofed-client check` on the scans"
         )
-
-
-def half_precision(device: torch.device) -> torch.autocast:
-    """Return the autocast under which every stage's networks run: bf16 on CPU and GPU, over fp32 master weights.
-
-    On a CPU with AMX or AVX-512 bf16, in contiguous (not channels-last) layout, a step takes 0.5 to 0.75 of its fp32
-    time; channels-last would double it, because group norm is slow there.
-    """
-    return torch.autocast(device.type, torch.bfloat16)

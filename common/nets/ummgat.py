@@ -37,6 +37,8 @@ class Ummgat(nn.Module):
         domains: the domains in the order of their numbers.
     """
 
+    COMPILED_PARTS = ("generator", "encoder")  # the discriminator's gradient is differentiated again, by R1
+
     def __init__(self, domains: tuple[Domain, ...], size: str) -> None:
         super().__init__()
         style = STYLE_SIZES[size]

@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from client.cli import app as client_app
-from client.config import LayoutConfig, PatientKey, Policy, SiteConfig
+from client.config import Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
 from common import study as settings
 from common.study import load_study
 from server.cli import app as server_app
@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAMS = {"gliofed-client": client_app, "gliofed-server": server_app, "gliofed-sim": simulation_app}
 STUDY_MODELS = [
-    *(settings.Study, settings.Grid, settings.Data, settings.Federation, settings.StageSettings),
+    *(settings.Study, settings.Grid, settings.Data, settings.Training, settings.Federation, settings.StageSettings),
     *(settings.GeneratorStage, settings.SynthesiserStage, settings.SegmenterStage, settings.IdentifierStage),
     settings.Reporting,
 ]
-SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy]
-TABLES = {"stages", "grid", "data", "federation", "reporting", "layout", "patient", "policy"}
+SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
+TABLES = {"stages", "grid", "data", "training", "federation", "reporting", "layout", "patient", "policy", "hardware"}
 
 
 def rows(page):

@@ -1,0 +1,68 @@
+"""Compiled networks, and the way back to plain ones where a compiler is missing or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from common.logs import logger
+
+log = logger(__name__)
+
+Result = TypeVar("Result")
+
+
+def compiles(wish: Literal["auto", "on", "off"], device: torch.device) -> bool:
+    """Say whether a site's networks are compiled: as wished, and by default on a GPU only.
+
+    On a CPU a paper-size network took minutes to compile and was no faster afterwards.
+    """
+    return wish == "on" or (wish == "auto" and device.type == "cuda")
+
+
+def compile_parts(model: nn.Module, backend: str | Callable[..., object] = "inductor") -> None:
+    """Compile the networks of a stage's model in place, at their first call; its state keeps its names.
+
+    A model that names them in `COMPILED_PARTS` has those children compiled, any other is compiled whole. A network
+    whose gradient is differentiated again (a discriminator under R1) cannot be compiled.
+    """
+    for part in _parts(model):
+        part.compile(backend=backend)
+
+
+def eager_where_compiling_fails(model: nn.Module, work: Callable[[], Result]) -> Result:
+    """Do the work; where compiling any network of `model` fails, say so once and do it again without compiling."""
+    try:
+        return work()
+    except torch._dynamo.exc.TorchDynamoException as error:
+        compiled = [part for part in _parts(model) if part._compiled_call_impl is not None]
+        if not compiled:
+            raise
+        log.warning("the networks cannot be compiled here (%s); going on without", type(error).__name__)
+        for part in compiled:
+            part._compiled_call_impl = None
+    return work()
+
+
+def channels_last_on_cuda(model: nn.Module, device: torch.device) -> None:
+    """Lay the model's convolution weights out channels-last on CUDA, and its maps with them.
+
+    On a CPU the maps stay contiguous: channels-last doubles a step there, because group norm is slow in it.
+    """
+    if device.type == "cuda":
+        lay_out_channels_last(model)
+
+
+def lay_out_channels_last(model: nn.Module) -> None:
+    """Give every weight of four axes the channels-last layout; values, shapes and names stay."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _parts(model: nn.Module) -> list[nn.Module]:
+    names: tuple[str, ...] | None = getattr(model, "COMPILED_PARTS", None)
+    return [model] if names is None else [model.get_submodule(name) for name in names]
