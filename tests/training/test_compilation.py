@@ -1,0 +1,111 @@
+"""Compiling changes no name and no number, and its failure stops nothing."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from client.training.compilation import (
+    compile_parts,
+    compiles,
+    eager_where_compiling_fails,
+    lay_out_channels_last,
+)
+from client.training.trainer import fit
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Net(nn.Module):
+    """A network small enough to be traced at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.convolution(x).relu()
+
+
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+class Pair(nn.Module):
+    COMPILED_PARTS = ("drawer",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawer, self.judge = net(), net()
+
+
+def refuse(graph: object, inputs: object) -> object:
+    raise RuntimeError("no compiler here")
+
+
+@pytest.fixture
+def said():
+    heard: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: heard.append(record.getMessage())
+    log = logging.getLogger("gliofed.client.training.compilation")
+    log.addHandler(handler)
+    yield heard
+    log.removeHandler(handler)
+    torch._dynamo.reset()
+
+
+def test_networks_are_compiled_on_a_gpu_unless_the_site_says_otherwise() -> None:
+    assert compiles("auto", GPU) and not compiles("auto", CPU)
+    assert compiles("on", CPU) and not compiles("off", GPU)
+
+
+def test_a_compiled_network_keeps_names_and_numbers(said) -> None:
+    plain, compiled = net(), net()
+    seen: list[int] = []
+    compile_parts(compiled, backend=lambda graph, inputs: seen.append(1) or graph.forward)
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(compiled(x), plain(x))
+    assert seen and list(compiled.state_dict()) == list(plain.state_dict())
+
+
+def test_only_the_parts_that_a_model_names_are_compiled(said) -> None:
+    seen: list[int] = []
+    model = Pair()
+    compile_parts(model, backend=lambda graph, inputs: seen.append(1) or graph.forward)
+    model.judge(torch.zeros(1, 1, 8, 8))
+    assert not seen
+    model.drawer(torch.zeros(1, 1, 8, 8))
+    assert seen
+
+
+def test_where_compiling_fails_training_goes_on_without_and_says_so_once(said) -> None:
+    class Step:
+        def __init__(self) -> None:
+            self.model, self.optimisers = net(), {}
+
+        def __call__(self, batch: torch.Tensor) -> dict[str, float]:
+            return {"loss": float(self.model(batch).sum().detach())}
+
+    step, losses = Step(), []
+    compile_parts(step.model, backend=refuse)
+    x = torch.ones(1, 1, 8, 8)
+    fit(step, [x, x], lambda number, found: losses.append(found["loss"]))
+    assert losses == [float(net()(x).sum().detach())] * 2
+    assert said == ["the networks cannot be compiled here (BackendCompilerFailed); going on without"]
+
+
+def test_an_error_of_the_work_itself_is_no_failure_to_compile() -> None:
+    with pytest.raises(ZeroDivisionError):
+        eager_where_compiling_fails(net(), lambda: 1 // 0)
+
+
+def test_channels_last_changes_the_layout_and_no_value() -> None:
+    model, plain = net(), net()
+    lay_out_channels_last(model)
+    assert model.convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
