@@ -50,7 +50,7 @@ def eager_where_compiling_fails(model: nn.Module, work: Callable[[], Result]) ->
 def channels_last_on_cuda(model: nn.Module, device: torch.device) -> None:
     """Lay the model's convolution weights out channels-last on CUDA, and its maps with them.
 
-    On a CPU the maps stay contiguous: channels-last doubles a step there, because group norm is slow in it.
+    On a CPU a network chooses for itself: channels-last pays there only where all its norms are fast in it.
     """
     if device.type == "cuda":
         lay_out_channels_last(model)

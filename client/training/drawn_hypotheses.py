@@ -25,6 +25,7 @@ from client.data.dataset import CaseStore
 from client.inference.identify import Slices, tumour_slices, tumour_windows
 from client.inference.segment import WHOLE, segment_volume
 from client.inference.synthesise import hypotheses_volume
+from client.precision import current_precision
 from client.training.filled_inputs import CONTRAST_FREE, Filler, stack_of, weights_digest
 from common.files import write_whole
 from common.generative.hypotheses import Synthesiser
@@ -60,7 +61,7 @@ class HypothesisDrawer:
     def digest(self) -> str:
         """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
         weights = weights_digest(self.filler.generator, self.synthesiser, self.segmenter)
-        sampling = f"{self.schedule.steps} {self.steps} {self.seed}"
+        sampling = f"{self.schedule.steps} {self.steps} {self.seed} {current_precision()}"
         settings = f"{code_version()} {weights} {self.filler.site} {self.filler.reference_site} {sampling}"
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 

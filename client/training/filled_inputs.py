@@ -15,8 +15,8 @@ from client.data.cache import CachedCase, LabelKind, open_case
 from client.data.dataset import CaseStore, SliceBatch
 from client.inference.device import device_of
 from client.inference.fill import Translator, pick_domain, pick_source
+from client.precision import current_precision, half_precision
 from client.training.fill_memo import SHARED_MEMO, FillKey, FillMemo
-from client.training.trainer import half_precision
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
 
 CONDITION = (Sequence.T1, Sequence.FLAIR)
@@ -31,7 +31,7 @@ class Filler:
 
     def __init__(self, generator: Translator, site: str, reference_site: str, memo: FillMemo = SHARED_MEMO) -> None:
         self.generator, self.site, self.reference_site, self.memo = generator, site, reference_site, memo
-        self.digest = weights_digest(generator)
+        self.digest = f"{weights_digest(generator)}.{current_precision()}"
         self.device = device_of(generator)
 
     def fill(
