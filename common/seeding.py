@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,3 +30,26 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     import numpy as np
 
     return np.random.default_rng(derive_seed(seed, *names))
+
+
+@contextmanager
+def deterministic_on_cpu(device: torch.device) -> Iterator[None]:
+    """Refuse, inside the context, operations whose bytes depend on the order of threads, where `device` is a CPU.
+
+    A GPU is left alone: there the bytes of a round may differ, its deterministic algorithms being slow or missing.
+    Raises RuntimeError from such an operation.
+    """
+    import torch
+
+    if device.type != "cpu":
+        yield
+        return
+    settings: Any = torch.utils.deterministic
+    strict, filled = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False  # it would write every new tensor twice
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict)
+        settings.fill_uninitialized_memory = filled

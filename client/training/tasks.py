@@ -29,7 +29,7 @@ from common.files import write_whole
 from common.nets.stage_models import build_model
 from common.parameters import LOCAL, StateDict, group_of, local_prefixes
 from common.records import Task
-from common.seeding import derive_seed, torch_generator
+from common.seeding import derive_seed, deterministic_on_cpu, torch_generator
 from common.sequences import Domain
 from common.study import Stage, StageSettings, Study
 
@@ -113,7 +113,11 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
     settings = _settings(task)
     state = state_of(site, task)
     keep_freed_memory()
-    with torch.random.fork_rng(devices=[]), computing_in(task.study.training.precision):
+    with (
+        torch.random.fork_rng(devices=[]),
+        deterministic_on_cpu(bench.device),
+        computing_in(task.study.training.precision),
+    ):
         torch.manual_seed(derive_seed(task.study.seed, site.name, task.stage.value, task.round, "global"))
         previous = state.last_before(task.stage, task.round)
         prefixes = local_prefixes(model)

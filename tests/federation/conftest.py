@@ -164,7 +164,7 @@ def open_cached(path: Path, study: Study) -> Site:
     """Open a site from its cache alone."""
     config = load_site(path)
     cases = [open_case(file) for file in sorted((config.workdir / "cache").glob("*.safetensors"))]
-    return site_of(config.name, config.workdir, config.policy, cases, study)
+    return site_of(config.name, config.workdir, config.policy, cases, study, config.hardware)
 
 
 @dataclass

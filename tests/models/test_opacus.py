@@ -93,7 +93,7 @@ def one_by_one(net: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 def per_row(net: nn.Module, inputs: tuple[Tensor, ...], form: str) -> Tensor:
-    """Return what a form finds, flat: every row's gradient, or under `ghost` every row's norm; raises as Opacus does."""
+    """Return what a form finds, flat: every row's gradient, or under `ghost` every row's norm; Opacus may raise."""
     from opacus.grad_sample import GradSampleModule
     from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
 
