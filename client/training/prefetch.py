@@ -30,8 +30,8 @@ class _Done:
 def prefetches(wish: Literal["auto", "on", "off"], device: torch.device) -> bool:
     """Say whether batches are drawn ahead: as wished, and by default where the step runs on a GPU.
 
-    On a CPU the drawing thread takes the time that it saves from the step: measured, a batch of 8 tiny slices is drawn in
-    3 to 9 % of a step's time, and training was no faster with the thread than without.
+    On a CPU the drawing thread takes what it saves from the step: a batch of 8 tiny slices is drawn in 3 to 9 percent
+    of a step's time, and training was no faster with the thread than without.
     """
     return wish == "on" or (wish == "auto" and device.type == "cuda")
 
