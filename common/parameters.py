@@ -2,6 +2,7 @@
 
 A head that belongs to a domain lives in a `ModuleDict` called `heads`, keyed by `Domain.key`: its tensors are
 `….heads.<site>:<sequence>[:lesion].…`. A tensor is local where the model names its prefix in `LOCAL_PREFIXES`.
+Tensors below `statistics` are means over patients, not weights, and leave a site under the rule for numbers.
 All the rest is shared.
 """
 
@@ -15,16 +16,19 @@ from common.sequences import Domain
 
 SHARED = "shared"
 LOCAL = "local"
+STATISTICS = "statistics"
 DOMAIN_PREFIX = "domain/"
 
 StateDict = dict[str, torch.Tensor]
 
 
 def group_of(name: str, local_prefixes: tuple[str, ...] = ()) -> str:
-    """Return the group of the tensor called `name`: `shared`, `local` or `domain/<key>`."""
+    """Return the group of the tensor called `name`: `shared`, `local`, `statistics` or `domain/<key>`."""
     if name.startswith(local_prefixes):
         return LOCAL
     parts = name.split(".")
+    if parts[0] == STATISTICS:
+        return STATISTICS
     if "heads" in parts[:-1]:
         return DOMAIN_PREFIX + parts[parts.index("heads") + 1]
     return SHARED
@@ -39,8 +43,8 @@ def by_group(names: Iterable[str], local_prefixes: tuple[str, ...] = ()) -> dict
 
 
 def permitted_groups(site: str, domains: Iterable[Domain]) -> frozenset[str]:
-    """Return the groups that `site` may train and send: the shared one and its own domains', lesion twins included."""
-    return frozenset({SHARED} | {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site})
+    """Return the groups that `site` may send: the shared ones and its own domains', lesion twins included."""
+    return frozenset({SHARED, STATISTICS} | {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site})
 
 
 def local_prefixes(model: torch.nn.Module) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from common.study import Frozen, Stage, Study
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from common.metrics.platt import PlattCurve
+
 MANIFEST = "release.json"
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
@@ -60,12 +62,43 @@ class GreyConstants(Frozen):
     constants: dict[str, float]
 
 
+class Calibration(Frozen):
+    """Platt's curve of the identifier's score: see `common.metrics.platt`."""
+
+    slope: float
+    intercept: float
+
+
 class IdentifierFacts(Frozen):
-    """Thresholds of the BBB decision; `calibration` stays null unless one was fitted."""
+    """How the BBB status is decided.
+
+    Attributes:
+        slice_threshold, volume_threshold: lambda_c and lambda_r.
+        fitted: whether these were fitted on validation patients; else they are the study's.
+        note: how they were found, or why they could not be fitted.
+        validation: site → validation patients behind the fit.
+        f1: what the thresholds reach on those patients; None unless fitted.
+        calibration: from score to probability; None unless one could be fitted.
+        abstain_margin: distance from one half below which a probability decides nothing.
+        contrastive: whether the identifier judges hypotheses (CBSI), or classifies the status itself.
+    """
 
     slice_threshold: float
     volume_threshold: float
-    calibration: dict[str, float] | None = None
+    fitted: bool = False
+    note: str = "the study's own, no patients were kept for validation"
+    validation: dict[str, int] = Field(default_factory=dict)
+    f1: float | None = None
+    calibration: Calibration | None = None
+    abstain_margin: float = 0.0
+    contrastive: bool = True
+
+    @property
+    def curve(self) -> PlattCurve | None:
+        """The calibration as a function of the score."""
+        from common.metrics.platt import PlattCurve
+
+        return None if self.calibration is None else PlattCurve(self.calibration.slope, self.calibration.intercept)
 
 
 class Manifest(Frozen):

@@ -34,12 +34,24 @@ class Frozen(BaseModel):
 
 
 class Stage(StrEnum):
-    """A model family's rounds, in the order in which they run."""
+    """A model family's rounds, in the order in which they run.
+
+    The folds are generators of half the patients each, which fill the other half (`[stages.generator] cross_fit`); the
+    calibration scores the validation patients with the averaged identifier. Both follow from the settings of their
+    family, have no table of their own, and are not released.
+    """
 
     GENERATOR = "generator"
+    GENERATOR_FOLD_1 = "generator-fold-1"
+    GENERATOR_FOLD_2 = "generator-fold-2"
     SYNTHESISER = "synthesiser"
     SEGMENTER = "segmenter"
     IDENTIFIER = "identifier"
+    CALIBRATION = "calibration"
+
+
+FOLDS = (Stage.GENERATOR_FOLD_1, Stage.GENERATOR_FOLD_2)
+"""The generators that train on one half of each site's training patients."""
 
 
 class Grid(Frozen):
@@ -99,8 +111,13 @@ class StageSettings(Frozen):
 
 
 class GeneratorStage(StageSettings):
-    """UMMGAT (npj Precis Onc 9:384): loss weights of the unpaired game and of the paired term."""
+    """UMMGAT (npj Precis Onc 9:384): loss weights of the unpaired game and of the paired term.
 
+    `cross_fit` also trains two generators on half of each site's training patients, with these same settings: the later
+    stages then fill a training patient by the one that did not see that patient. It triples the generator's time.
+    """
+
+    cross_fit: bool = False
     discriminator_learning_rate: Rate = 2e-3
     adversarial_weight: Weight = 1.0
     r1_weight: Weight = 1.0
@@ -134,10 +151,26 @@ class SegmenterStage(StageSettings):
 
 
 class IdentifierStage(StageSettings):
-    """BBB identification by contrastive maximum learning: slice threshold lambda_c, volume threshold lambda_r."""
+    """BBB identification by contrastive maximum learning (CBSI): slice threshold lambda_c, volume threshold lambda_r.
 
+    Each site keeps `validation_fraction` of its training patients of known status out of this stage's training; on all
+    sites' sums over them both thresholds are fitted (best F1) and the score is calibrated. `slice_threshold` and
+    `volume_threshold` hold where nothing could be fitted. A case whose calibrated probability lies closer than
+    `abstain_margin` to one half stays undecided. Without `contrastive` the network classifies the status itself from
+    T1, FLAIR and the mean of both hypotheses, which is the ablation's baseline. `weights_sha256` names a file of first
+    weights that the coordinator gives.
+    """
+
+    contrastive: bool = True
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     slice_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     volume_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    abstain_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+CALIBRATION_ROUND = StageSettings(rounds=1, local_steps=1, batch_size=1, ema_decay=0.0)
+"""One round in which nothing is trained: its result is the sites' weighted mean itself, not a moving average."""
 
 
 class Stages(Frozen):
@@ -158,6 +191,11 @@ class Stages(Frozen):
 
     def of(self, stage: Stage) -> StageSettings | None:
         """Return the settings of `stage`, or None where the study leaves it out."""
+        if stage in FOLDS:
+            return self.generator if self.generator is not None and self.generator.cross_fit else None
+        if stage is Stage.CALIBRATION:
+            validated = self.identifier is not None and self.identifier.validation_fraction > 0
+            return CALIBRATION_ROUND if validated else None
         settings: StageSettings | None = getattr(self, stage.value)
         return settings
 
@@ -165,6 +203,11 @@ class Stages(Frozen):
     def present(self) -> tuple[Stage, ...]:
         """The stages that run, in order."""
         return tuple(stage for stage in Stage if self.of(stage) is not None)
+
+    @property
+    def released(self) -> tuple[Stage, ...]:
+        """The stages whose weights a release holds, in order: folds and calibration are means to train and to judge."""
+        return tuple(stage for stage in self.present if stage not in (*FOLDS, Stage.CALIBRATION))
 
 
 class Reporting(Frozen):

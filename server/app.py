@@ -37,7 +37,8 @@ def make_app(on_event: Listener = log_event, build: ModelBuilder = build_model) 
     def main(grid: Grid, context: Context) -> None:
         config = read_run_config(context.run_config)
         study = load_study(config.study_path)
-        run_study(grid, study, config.out_path, config.resume, on_event, build).require_complete()
+        weights = config.identifier_weights_path
+        run_study(grid, study, config.out_path, config.resume, on_event, build, weights).require_complete()
 
     return app
 

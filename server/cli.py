@@ -104,6 +104,7 @@ def release_facts(release: Release) -> dict[str, Any]:
         "code_version": manifest.code_version,
         "reference_site": release.study.reference_site,
         "domains": [domain.key for domain in release.domains if not domain.lesion],
+        "bbb_thresholds": "none" if manifest.identifier is None else manifest.identifier.note,
         "calibrated": manifest.identifier is not None and manifest.identifier.calibration is not None,
         "use": console.RESEARCH_USE,
         "stages": [

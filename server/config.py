@@ -13,11 +13,12 @@ from common.study import Frozen
 
 
 class RunConfig(Frozen):
-    """What `flwr run --run-config` gives: path of the study, folder of the run, and whether to resume."""
+    """What `flwr run --run-config` gives: path of the study, folder of the run, whether to resume, first weights."""
 
     study: Annotated[str, Field(min_length=1)]
     out: Annotated[str, Field(min_length=1)]
     resume: bool = False
+    identifier_weights: str = ""
 
     @property
     def study_path(self) -> Path:
@@ -28,6 +29,11 @@ class RunConfig(Frozen):
     def out_path(self) -> Path:
         """The run's folder."""
         return Path(self.out)
+
+    @property
+    def identifier_weights_path(self) -> Path | None:
+        """File of the identifier's first weights, where one is given."""
+        return Path(self.identifier_weights) if self.identifier_weights else None
 
 
 def read_run_config(values: Mapping[str, object]) -> RunConfig:

@@ -13,7 +13,6 @@ from common.records import Greys
 from common.release import (
     MANIFEST,
     GreyConstants,
-    IdentifierFacts,
     Lineage,
     Manifest,
     Release,
@@ -24,6 +23,7 @@ from common.release import (
 from common.sequences import Sequence
 from common.study import Stage, Study, code_version
 from server.journal import Journal
+from server.operating_facts import identifier_facts
 
 
 def write_release(journal: Journal) -> Release:
@@ -34,7 +34,7 @@ def write_release(journal: Journal) -> Release:
     study, plan = journal.study, journal.plan()
     aside, final = journal.out / ".release.part", journal.out / "release"
     shutil.rmtree(aside, ignore_errors=True)
-    stages = {stage: _copy_weights(journal, stage, aside) for stage in study.stages.present}
+    stages = {stage: _copy_weights(journal, stage, aside) for stage in study.stages.released}
     manifest = Manifest(
         study=study,
         study_digest=study.digest,
@@ -42,7 +42,7 @@ def write_release(journal: Journal) -> Release:
         code_version=code_version(),
         stages=stages,
         greys=reference_greys(study, plan, journal.greys()),
-        identifier=_identifier(study),
+        identifier=identifier_facts(journal),
     )
     write_whole(aside / MANIFEST, manifest.to_bytes())
     shutil.rmtree(final, ignore_errors=True)
@@ -85,10 +85,3 @@ def _copy_weights(journal: Journal, stage: Stage, folder: Path) -> StageFile:
     name = f"{stage.value}.safetensors"
     write_whole(folder / name, journal.weights(stage).read_bytes())
     return StageFile(file=name, sha256=file_digest(folder / name), lineage=lineage(journal.run, journal.records(stage)))
-
-
-def _identifier(study: Study) -> IdentifierFacts | None:
-    settings = study.stages.identifier
-    if settings is None:
-        return None
-    return IdentifierFacts(slice_threshold=settings.slice_threshold, volume_threshold=settings.volume_threshold)

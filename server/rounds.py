@@ -10,6 +10,7 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from common.nets.stage_models import build_model
+from common.parameters import StateDict
 from common.plan import Plan
 from common.study import Study
 from server.aggregation.moving_average import start
@@ -25,6 +26,7 @@ from server.events import (
     ignore,
 )
 from server.exchange import Exchange
+from server.first_weights import read_first_weights
 from server.journal import Checkpoint, Journal
 from server.one_round import OneRound, Outcome
 from server.registry import write_release
@@ -48,6 +50,7 @@ def run_study(
     resume: bool = False,
     on_event: Listener = ignore,
     build: ModelBuilder = build_model,
+    identifier_weights: Path | None = None,
 ) -> RunResult:
     """Drive a study over a grid to its end, whatever it is, and write it down.
 
@@ -58,20 +61,30 @@ def run_study(
         resume: go on after the last round that counts, in a folder that holds a run.
         on_event: hears what happens; where it raises the run stops, and can be resumed.
         build: where the networks come from.
+        identifier_weights: file of the identifier's first weights, where the study names one.
     Returns:
         How it ended; `require_complete()` raises FederationError unless complete.
     Raises:
-        StudyError: where `out` holds another run.
-        ReleaseError: where a checkpoint is damaged.
+        StudyError: where `out` holds another run, or weights are named and not given.
+        ReleaseError: where a checkpoint is damaged, or weights are not those that the study names.
     """
-    return _Run(Exchange(grid), Journal.open(out, study, resume), on_event, build).play()
+    first_weights = read_first_weights(study, identifier_weights)
+    return _Run(Exchange(grid), Journal.open(out, study, resume), on_event, build, first_weights).play()
 
 
 class _Run:
     """One run of a study, and the sites that failed in it."""
 
-    def __init__(self, exchange: Exchange, journal: Journal, on_event: Listener, build: ModelBuilder) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        journal: Journal,
+        on_event: Listener,
+        build: ModelBuilder,
+        first_weights: StateDict | None,
+    ) -> None:
         self.exchange, self.journal, self.on_event, self.build = exchange, journal, on_event, build
+        self.first_weights = first_weights
         self.study = journal.study
         self.faults: list[SiteFault] = []
 
@@ -80,7 +93,8 @@ class _Run:
         try:
             roster, plan = self._plan()
             for stage in self.study.stages.present:
-                self._play_stage(open_stage(stage, self.study, plan, self.build), plan, roster)
+                model = open_stage(stage, self.study, plan, self.build, self.first_weights)
+                self._play_stage(model, plan, roster)
             release = write_release(self.journal)
             result = self._result(COMPLETE, None, release.path, release.digest)
         except _RunOverError as over:
@@ -138,7 +152,8 @@ class _Run:
             self.faults += outcome.faults
             sat_out |= outcome.sat_out
             contributed = {update.site for update in outcome.updates}
-            self._require(f"{stage} round {number}", contributed, contributed | sat_out)
+            if not model.optional:
+                self._require(f"{stage} round {number}", contributed, contributed | sat_out)
             trained = {group for update in outcome.updates for group in update.patients}
             cap = self.study.federation.weight_cap_patients
             tensors = aggregate(tensors, outcome.updates, cap, model.local_prefixes)

@@ -16,6 +16,7 @@ from common.release import file_digest
 from common.seeding import torch_generator
 from common.sequences import Domain
 from common.study import Stage, StageSettings, Study
+from server.first_weights import check_fit
 from server.gate import Gate
 from server.journal import Journal
 
@@ -36,19 +37,31 @@ class StageModel:
     local_prefixes: tuple[str, ...]
     gate: Gate
 
+    @property
+    def optional(self) -> bool:
+        """Whether a run goes on where no site has anything to say: thresholds then stay as the study has them."""
+        return self.stage is Stage.CALIBRATION
+
     def travelling(self, tensors: StateDict) -> StateDict:
         """Return the tensors that go to the sites."""
         return {name: tensor for name, tensor in tensors.items() if group_of(name, self.local_prefixes) != LOCAL}
 
 
-def open_stage(stage: Stage, study: Study, plan: Plan, build: ModelBuilder) -> StageModel:
-    """Build the stage's network with the initial weights that the study's seed gives."""
+def open_stage(
+    stage: Stage, study: Study, plan: Plan, build: ModelBuilder, first_weights: StateDict | None = None
+) -> StageModel:
+    """Build the stage's network with the initial weights that the study's seed gives.
+
+    The identifier begins with `first_weights` where there are any. Raises ReleaseError where they do not fit.
+    """
     settings = study.stages.of(stage)
     if settings is None:
         raise ValueError(f"the study has no stage {stage}")
     domains = plan.domains(study)
     model = build(stage, study, domains, torch_generator(study.seed, "initial", stage.value))
     initial = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    if stage is Stage.IDENTIFIER and first_weights is not None:
+        initial = check_fit(first_weights, initial)
     permitted = {entry.site: permitted_groups(entry.site, domains) for entry in plan.inventory}
     prefixes = local_prefixes(model)
     return StageModel(stage, settings, initial, prefixes, Gate(declare(initial), permitted, prefixes))

@@ -98,6 +98,12 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, show_default=False, help="Seed of the phantoms; default: the study's.")
     ] = None,
+    identifier_weights: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False, help="First weights of the identifier (safetensors), as the study names them."
+        ),
+    ] = None,
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the verdict.")] = False,
 ) -> None:
@@ -117,6 +123,7 @@ def run(
         scale=scale.value,
         patients=patients,
         seed=seed,
+        identifier_weights=identifier_weights,
         workers=_all_if(workers),
     )
     summary = run_study(settings)

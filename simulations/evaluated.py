@@ -13,6 +13,7 @@ from client.data.preprocessing import PrepareSettings
 from client.inference.complete import CompletedCase, complete_folder
 from client.inference.identify import BbbResult
 from common.errors import DataError
+from common.release import IdentifierFacts
 from simulations.comparison.identification import Decision, compare_identification
 from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
@@ -90,8 +91,12 @@ def find_subjects(
     return subjects
 
 
-def identify(subjects: Iterable[Subject], results: Results, truth: Truth | None) -> Identification:
-    """Compare the completed patients' BBB status with the true one, where it is known."""
+def identify(
+    subjects: Iterable[Subject], results: Results, truth: Truth | None, facts: IdentifierFacts | None
+) -> Identification | None:
+    """Compare the completed patients' BBB status with the true one, where it is known; None without an identifier."""
+    if facts is None:
+        return None
     decisions = [
         Decision(
             site=subject.site,
@@ -102,4 +107,4 @@ def identify(subjects: Iterable[Subject], results: Results, truth: Truth | None)
         for subject in subjects
         if subject.truth.bbb_disrupted is not None and (subject.site, subject.own.case) in results
     ]
-    return compare_identification(decisions, truth.ceiling if truth else None)
+    return compare_identification(decisions, truth.ceiling if truth else None, facts)

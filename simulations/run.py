@@ -9,8 +9,10 @@ from client.data.preprocessing import PrepareSettings
 from common import console
 from common.errors import StudyError
 from common.release import load_release
-from common.study import Stage, Study, load_study
+from common.study import Study, load_study
+from server.first_weights import read_first_weights
 from simulations.cohort import cohort_of, draw_phantoms
+from simulations.comparison.cross_fit import open_cross_fit
 from simulations.comparison.evaluation import evaluate
 from simulations.comparison.truth import Truth, read_truth
 from simulations.consortium import open_consortium, prepare_sites, write_site_files
@@ -38,6 +40,7 @@ class RunSettings:
         scale: multiples of rounds and patients.
         patients: phantom patients a site; None as the cohort says.
         seed: of the phantoms; None as the study says.
+        identifier_weights: file of the identifier's first weights, where the study names one.
         workers: processes that make and prepare cases, and processors for the sites (`federation.at_work`).
     """
 
@@ -49,6 +52,7 @@ class RunSettings:
     scale: ScaleName = "tiny"
     patients: int | None = None
     seed: int | None = None
+    identifier_weights: Path | None = None
     workers: int = 1
 
 
@@ -67,28 +71,40 @@ def run(settings: RunSettings) -> Summary:
     if resumed and not settings.resume:
         raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")
     study = scaled(load_study(settings.study), SCALES[settings.scale])
+    read_first_weights(study, settings.identifier_weights)
     with watch.phase("phantom"):
         truth = find_truth(settings, study)
     files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)
     with watch.phase("training"), training_progress(study) as listen:
-        run_federation(study, files, out, settings.engine, settings.resume, listen, settings.workers).require_complete()
+        run_federation(
+            study,
+            files,
+            out,
+            settings.engine,
+            settings.resume,
+            listen,
+            settings.workers,
+            identifier_weights=settings.identifier_weights,
+        ).require_complete()
     release, consortium = load_release(out / "release"), open_consortium(files, study)
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
     with watch.phase("evaluation"):
         prepare, cache = PrepareSettings(grid=study.grid), out / "evaluation" / "cache"
         subjects = find_subjects(consortium, truth, prepare, cache, settings.workers, failures)
+        training = consortium.training()
+        cross_fit = open_cross_fit(out, release, training)
         with console.progress("measuring") as advance:
             evaluation = evaluate(
-                release, subjects, consortium.training(), held_out=consortium.held_out, advance=advance
+                release, subjects, training, held_out=consortium.held_out, advance=advance, cross_fit=cross_fit
             )
     summary = build_summary(
         release,
         consortium,
         evaluation,
-        identify(subjects, results, truth) if Stage.IDENTIFIER in study.stages.present else None,
+        identify(subjects, results, truth, release.manifest.identifier),
         kind="real" if truth is None else "synthetic phantom",
         scale=settings.scale,
         engine=settings.engine,

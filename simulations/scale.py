@@ -24,10 +24,9 @@ SCALES: dict[ScaleName, Scale] = {"tiny": Scale(rounds=1, patients=1), "small": 
 
 def scaled(study: Study, scale: Scale) -> Study:
     """Return `study` with its rounds multiplied and rounded up to at least one; another study, with another digest."""
-    settings = {stage.value: study.stages.of(stage) for stage in study.stages.present}
     grown = {
         name: each.model_copy(update={"rounds": max(1, round(each.rounds * scale.rounds))})
-        for name, each in settings.items()
+        for name, each in study.stages
         if each is not None
     }
     return study.model_copy(update={"stages": Stages.model_validate(grown)})

@@ -134,4 +134,5 @@ def _status(completion: Completion) -> str:
     if bbb.status == "indeterminate":
         return f"Blood-brain barrier indeterminate: {bbb.reason}"
     plus, minus = bbb.consistency_enhancing, bbb.consistency_non_enhancing
-    return f"Blood-brain barrier {bbb.status} (consistency {plus:.2f} if disrupted, {minus:.2f} if intact)"
+    chance = "" if bbb.probability is None else f"; calibrated probability of disruption {bbb.probability:.2f}"
+    return f"Blood-brain barrier {bbb.status} (consistency {plus:.2f} if disrupted, {minus:.2f} if intact{chance})"

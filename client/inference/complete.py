@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from client.data.preprocessing import PrepareSettings, digest_of, prepare_cases
 from client.inference.assemble import assemble, shared_facts, write_assembly
 from client.inference.case_sheet import write_case_sheet
 from client.inference.completion import Completion, complete_case
-from client.inference.identify import BbbResult
 from client.inference.models import ReleasedModels, open_models
 from client.inference.native import open_native
 from client.precision import computing_in
@@ -203,7 +201,6 @@ def describe_bbb(completion: Completion, release: Release) -> dict[str, Any]:
         **shared_facts(completion, release),
         "slices_used": bbb.pop("slices"),
         **bbb,
-        "probability": None if facts is None else calibrated(completion.bbb, facts.calibration),
         "thresholds": None if facts is None else {"slice": facts.slice_threshold, "volume": facts.volume_threshold},
         "condition": {
             wanted: "real" if wanted == source else f"filled from {source}"
@@ -211,11 +208,3 @@ def describe_bbb(completion: Completion, release: Release) -> dict[str, Any]:
         },
         "remarks": list(completion.remarks),
     }
-
-
-def calibrated(bbb: BbbResult, calibration: Mapping[str, float] | None) -> float | None:
-    """Return the probability that the barrier is disrupted, where `calibration` (slope, intercept: Platt's logistic
-    curve of the score) was fitted and the case could be judged; else None."""
-    if calibration is None or bbb.status == "indeterminate":
-        return None
-    return 1 / (1 + math.exp(-(calibration["slope"] * bbb.score + calibration["intercept"])))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from client.data.cache import CachedCase
 from client.inference.fill import Filled, Redrawer, fill_volumes
 from client.inference.harmonize import Harmonized, harmonize_volumes
-from client.inference.identify import BbbResult, identify_case
+from client.inference.identify import BbbResult, identify_case, with_probability
 from client.inference.models import ReleasedModels, open_models
-from client.inference.segment import WHOLE, labels_of, segment_volume, without_specks
+from client.inference.segment import labels_of, segment_volume, whole_tumour, without_specks
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
 from common.errors import DataError
 from common.generative.noise_schedule import cosine_schedule
@@ -223,9 +223,16 @@ def _judge(
     foreign = _foreign(case, sources, harmonized, voxel_ml)
     if foreign is not None:
         return indeterminate(f"foreign input: {foreign}")
-    found = np.where(without_specks(labels_of(tumour), voxel_ml) > 0, tumour[WHOLE], np.float32(0))
     images = np.concatenate([condition, hypotheses.enhancing[None], hypotheses.non_enhancing[None]])
-    return identify_case(case.models.identifier, images, found, facts.slice_threshold, facts.volume_threshold)
+    result = identify_case(
+        case.models.identifier,
+        images,
+        whole_tumour(tumour, voxel_ml),
+        facts.slice_threshold,
+        facts.volume_threshold,
+        contrastive=facts.contrastive,
+    )
+    return with_probability(result, facts.curve, facts.abstain_margin)
 
 
 def _foreign(

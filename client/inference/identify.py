@@ -3,15 +3,20 @@
 Per volume, the consistency of a hypothesis is the share of its slices whose probability reaches lambda_c; a softmax of
 the two shares is compared with lambda_r (Nat Commun 17:2162). What the paper leaves open is decided here: no predicted
 tumour is indeterminate; equal shares are decided by the mean probabilities where these differ by at least `TIE_MARGIN`,
-and are indeterminate otherwise. The identifier looks at a window of half the slice's sides around the predicted tumour,
-not at the whole slice, so that few patients suffice to learn where to look.
+and are indeterminate otherwise. Where a calibration was fitted, the score becomes a probability, and a case whose
+probability lies too close to one half is left undecided if the study says so. The identifier looks at a window of half
+the slice's sides around the predicted tumour, not at the whole slice: few patients then teach it where to look.
+
+The ablation's plain classifier (`contrastive = false`) looks at T1, FLAIR and the mean of both hypotheses, the picture
+that a synthesiser without a label would draw, and gives the probability of disruption itself; the two hypotheses'
+consistencies are then p and 1 - p, and the rest is the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.inference.synthesise import consistency
+from common.metrics.platt import PlattCurve
 
 Slices = NDArray[np.float32]
 
@@ -29,6 +35,7 @@ TIE_MARGIN = 0.02
 
 NO_TUMOUR = "no tumour found"
 TIE = "tie"
+UNCERTAIN = "probability too close to one half"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class BbbResult:
         mean_enhancing, mean_non_enhancing: mean probability over the slices.
         decided_by: which of the two decided; None where indeterminate.
         slices: number of slices used.
+        probability: calibrated probability that the barrier is disrupted; None without a calibration, and for a case
+            that is indeterminate for any reason but that very probability.
     """
 
     status: Literal["disrupted", "intact", "indeterminate"]
@@ -54,6 +63,7 @@ class BbbResult:
     mean_non_enhancing: float | None
     decided_by: Literal["shares", "means"] | None
     slices: int
+    probability: float | None = None
 
     @property
     def score(self) -> float:
@@ -103,12 +113,30 @@ def identify_volume(
     )
 
 
+def with_probability(result: BbbResult, calibration: PlattCurve | None, abstain_margin: float = 0.0) -> BbbResult:
+    """Return a decided case with its calibrated probability, undecided again where that is uncertain.
+
+    Args:
+        result: what the volume rule says; an indeterminate one comes back as it is.
+        calibration: of the score; None gives no probability, and no abstention either.
+        abstain_margin: least distance of the probability from one half.
+    """
+    if calibration is None or result.status == "indeterminate":
+        return result
+    probability = calibration(result.score)
+    if abs(probability - 0.5) >= abstain_margin:
+        return replace(result, probability=probability)
+    return replace(result, status="indeterminate", reason=UNCERTAIN, decided_by=None, probability=probability)
+
+
 def identify_case(
     identifier: Callable[[Tensor], Tensor],
     images: Slices,
     tumour_probability: Slices,
     slice_threshold: float = 0.5,
     volume_threshold: float = 0.5,
+    *,
+    contrastive: bool = True,
 ) -> BbbResult:
     """Find the tumour's slices, score both hypotheses on them, and apply the volume rule.
 
@@ -118,14 +146,26 @@ def identify_case(
         tumour_probability: predicted whole tumour, (K, H, W), found without a real T1Gd.
         slice_threshold: lambda_c.
         volume_threshold: lambda_r.
+        contrastive: how the identifier was trained.
     """
-    t1, flair, enhancing, non_enhancing = tumour_windows(images, tumour_probability)
+    windows = tumour_windows(images, tumour_probability)
     return identify_volume(
-        consistency(identifier, t1, flair, enhancing),
-        consistency(identifier, t1, flair, non_enhancing),
-        slice_threshold,
-        volume_threshold,
+        *slice_probabilities(identifier, windows, contrastive=contrastive), slice_threshold, volume_threshold
     )
+
+
+def slice_probabilities(
+    identifier: Callable[[Tensor], Tensor], windows: Slices, *, contrastive: bool = True
+) -> tuple[Slices, Slices]:
+    """Return the consistency of either hypothesis, enhancing first, per slice of T1, FLAIR, T1Gd⁺, T1Gd⁻ (4, n, h, w).
+
+    Each is (n,) in [0, 1].
+    """
+    t1, flair, enhancing, non_enhancing = windows
+    if contrastive:
+        return consistency(identifier, t1, flair, enhancing), consistency(identifier, t1, flair, non_enhancing)
+    disrupted = consistency(identifier, t1, flair, (enhancing + non_enhancing) / 2)
+    return disrupted, 1 - disrupted
 
 
 def tumour_slices(tumour_probability: Slices) -> NDArray[np.intp]:

@@ -54,6 +54,12 @@ def labels_of(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) 
     return labels
 
 
+def whole_tumour(probabilities: NDArray[np.float32], voxel_ml: float) -> NDArray[np.float32]:
+    """Return the whole tumour's probability, (K, H, W), zero in specks and outside the tumour; from (3, K, H, W)."""
+    found = without_specks(labels_of(probabilities), voxel_ml) > 0
+    return np.where(found, probabilities[WHOLE], np.float32(0))
+
+
 def without_specks(labels: NDArray[np.uint8], voxel_ml: float, smallest_ml: float = SMALLEST_ML) -> NDArray[np.uint8]:
     """Return labels, any axes, without connected tumour (faces touching) of less than `smallest_ml`.
 

@@ -16,7 +16,7 @@ from client.privacy.policy import patients_behind_number, patients_behind_traini
 from client.training.update import Counted, LocalUpdate
 from common.errors import GliofedError
 from common.logs import logger
-from common.parameters import LOCAL, StateDict, group_of, permitted_groups
+from common.parameters import LOCAL, STATISTICS, StateDict, group_of, permitted_groups
 from common.plan import Plan, SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
@@ -76,13 +76,12 @@ class Outgoing:
 def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, plan: Plan) -> Outgoing:
     """Let through what of `update` may leave `site`: permitted groups, known metrics, enough patients behind each.
 
-    Buffers of whole numbers never leave: the coordinator keeps its own.
+    Statistics need as many patients as any other number. Buffers of whole numbers never leave: the coordinator keeps
+    its own.
     """
     permitted = permitted_groups(site, plan.domains(study)) - {LOCAL}
-    enough = patients_behind_training(policy, study)
-    patients = {
-        group: count for group, count in sorted(update.patients.items()) if group in permitted and count >= enough
-    }
+    counted = {group: count for group, count in sorted(update.patients.items()) if group in permitted}
+    patients = {group: count for group, count in counted.items() if count >= _patients_behind(group, policy, study)}
     tensors = {
         name: tensor
         for name, tensor in update.tensors.items()
@@ -92,7 +91,7 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
         log.warning("%s stays at the site: it is not in the vocabulary of what may leave", name)
     known = {name: metric for name, metric in sorted(update.metrics.items()) if name in VOCABULARY}
     metrics = {name: metric.value for name, metric in known.items() if _may_leave(metric, policy, study)}
-    few = [group for group, count in sorted(update.patients.items()) if group in permitted and 0 < count < enough]
+    few = [group for group, count in counted.items() if count > 0 and group not in patients]
     return Outgoing(tensors, patients, metrics, tuple(few + [name for name in known if name not in metrics]))
 
 
@@ -118,6 +117,11 @@ def allow_inventory(
 def code_of(error: Exception) -> str:
     """Return the code under which `error` may leave; its text stays."""
     return error.code if isinstance(error, GliofedError) else UNEXPECTED
+
+
+def _patients_behind(group: str, policy: Policy, study: Study) -> int:
+    enough = patients_behind_number if group == STATISTICS else patients_behind_training
+    return enough(policy, study)
 
 
 def _may_leave(metric: Counted, policy: Policy, study: Study) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,9 @@ from torch import Tensor, nn
 from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
-from client.inference.fill import Translator
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
-from client.training.filled_inputs import CONDITION, Filler, enhancing_label, has_condition, stack_of
+from client.training.filled_inputs import CONDITION, Filler, enhancing_label, has_condition, open_filler, stack_of
 from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError, half_precision
@@ -189,5 +187,5 @@ def build_step(
     """Return the synthesiser's step at a site. Raises NothingToTrainError where no case fits."""
     if study.stages.synthesiser is None or not isinstance(model, ConditionalUNet):
         raise ValueError("the study has no synthesiser stage, or the model is not its network")
-    filler = Filler(cast(Translator, frozen[Stage.GENERATOR]), site_name, study.reference_site)
+    filler = open_filler(study, domains, site_name, store, frozen)
     return DiffusionStep(model, study.stages.synthesiser, store, filler, device)

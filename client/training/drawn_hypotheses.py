@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
 from client.inference.identify import Slices, tumour_slices, tumour_windows
-from client.inference.segment import WHOLE, segment_volume
+from client.inference.segment import segment_volume, whole_tumour
 from client.inference.synthesise import hypotheses_volume
 from client.precision import current_precision
 from client.training.filled_inputs import CONTRAST_FREE, Filler, stack_of, weights_digest
@@ -60,7 +60,7 @@ class HypothesisDrawer:
 
     def digest(self) -> str:
         """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
-        weights = weights_digest(self.filler.generator, self.synthesiser, self.segmenter)
+        weights = f"{self.filler.digest} {weights_digest(self.synthesiser, self.segmenter)}"
         sampling = f"{self.schedule.steps} {self.steps} {self.seed} {current_precision()}"
         settings = f"{code_version()} {weights} {self.filler.site} {self.filler.reference_site} {sampling}"
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
@@ -74,7 +74,8 @@ class HypothesisDrawer:
         completed = self.filler.fill(store, slices, visible | hidden, STRUCTURAL)
         stack = stack_of(completed, STRUCTURAL).numpy().transpose(1, 0, 2, 3)
         segmenter = cast(Callable[[Tensor], Tensor], self.segmenter)
-        tumour = segment_volume(segmenter, np.ascontiguousarray(stack))[WHOLE]
+        voxel_ml = float(abs(np.linalg.det(case.affine[:3, :3]))) / 1000
+        tumour = whole_tumour(segment_volume(segmenter, np.ascontiguousarray(stack)), voxel_ml)
         inside = np.zeros_like(case.brain())
         numbers = tumour_slices(tumour)
         inside[numbers] = case.brain()[numbers]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,10 @@ from client.inference.device import device_of
 from client.inference.fill import Translator, pick_domain, pick_source
 from client.precision import current_precision, half_precision
 from client.training.fill_memo import SHARED_MEMO, FillKey, FillMemo
-from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
+from client.training.folds import folds_of
+from client.training.pens import CrossFit, Pen, trained_domains
+from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Domain, Sequence
+from common.study import FOLDS, Stage, Study
 
 CONDITION = (Sequence.T1, Sequence.FLAIR)
 """What the synthesiser and the identifier see of a patient without gadolinium."""
@@ -27,12 +31,35 @@ ET = 4
 
 
 class Filler:
-    """The frozen generator with the sites whose style its fills take: the site's own, else the reference centre's."""
+    """The frozen generator with the sites whose style its fills take: the site's own, else the reference centre's.
 
-    def __init__(self, generator: Translator, site: str, reference_site: str, memo: FillMemo = SHARED_MEMO) -> None:
-        self.generator, self.site, self.reference_site, self.memo = generator, site, reference_site, memo
-        self.digest = f"{weights_digest(generator)}.{current_precision()}"
+    With a `cross_fit`, a training patient is filled by the generator of the fold that the patient is not in; whoever is
+    in no fold, held-out patients above all, is filled by the generator of all.
+    """
+
+    def __init__(
+        self,
+        generator: Translator,
+        site: str,
+        reference_site: str,
+        memo: FillMemo = SHARED_MEMO,
+        cross_fit: CrossFit | None = None,
+    ) -> None:
+        self.pen = Pen(generator, generator.domains, f"{weights_digest(generator)}.{current_precision()}")
+        self.site, self.reference_site, self.memo, self.cross_fit = site, reference_site, memo, cross_fit
         self.device = device_of(generator)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the generators' weights and of who is filled by which."""
+        if self.cross_fit is None:
+            return self.pen.digest
+        folds = ",".join(f"{patient}:{fold}" for patient, fold in sorted(self.cross_fit.folds.items()))
+        parts = " ".join((self.pen.digest, *(pen.digest for pen in self.cross_fit.pens), folds))
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def _pen_of(self, case: CachedCase) -> Pen:
+        return (self.cross_fit.pen_of(case.patient) if self.cross_fit else None) or self.pen
 
     def fill(
         self, store: CaseStore, batch: SliceBatch, present: Mapping[Sequence, Tensor], wanted: tuple[Sequence, ...]
@@ -53,15 +80,19 @@ class Filler:
         }
         places: list[tuple[int, Sequence]] = []
         keys: list[FillKey] = []
+        pens: list[Pen] = []
         for row, (index, number) in enumerate(zip(batch.case_index.tolist(), batch.slice_index.tolist(), strict=True)):
             there = {sequence for sequence, flags in present.items() if bool(flags[row])}
+            pen = self._pen_of(store.cases[index])
             for sequence in wanted:
                 source = None if sequence in there else pick_source(sequence, there)
-                target = pick_domain(self.generator.domains, sequence, self.site, self.reference_site)
+                target = pick_domain(pen.domains, sequence, self.site, self.reference_site)
                 if source is not None and target is not None:
                     places.append((row, sequence))
-                    keys.append(FillKey(self.digest, str(store.cases[index].path), number, source, target))
-        for (row, sequence), fill in zip(places, self._draw(batch, [row for row, _ in places], keys), strict=True):
+                    keys.append(FillKey(pen.digest, str(store.cases[index].path), number, source, target))
+                    pens.append(pen)
+        fills = self._draw(batch, [row for row, _ in places], keys, pens)
+        for (row, sequence), fill in zip(places, fills, strict=True):
             images[sequence][row] = torch.where(batch.brain[row], fill.float(), -1.0)
         return replace(batch, images={**batch.images, **images})
 
@@ -69,25 +100,53 @@ class Filler:
         """Return the batch with T1 and FLAIR real or filled, never from a sequence that needs gadolinium."""
         return self.fill(store, batch, {sequence: batch.present[sequence] for sequence in CONTRAST_FREE}, CONDITION)
 
-    def _draw(self, batch: SliceBatch, rows: list[int], keys: list[FillKey]) -> list[Tensor]:
-        """Return the fills of `keys`, (1, H, W) float16, remembered or drawn from the sources in `rows`.
+    def _draw(self, batch: SliceBatch, rows: list[int], keys: list[FillKey], pens: list[Pen]) -> list[Tensor]:
+        """Return the fills of `keys`, (1, H, W) float16, remembered or drawn by `pens` from the sources in `rows`.
 
         On a CPU each is drawn alone: then its value cannot depend on what else is in the batch, and a resumed run
         gives the same bytes as an unbroken one.
         """
         fills = [self.memo.recall(key) for key in keys]
-        unknown = [number for number, fill in enumerate(fills) if fill is None]
-        together = 1 if self.device.type == "cpu" else max(1, len(unknown))
-        for start in range(0, len(unknown), together):
-            numbers = unknown[start : start + together]
+        unknown: dict[str, list[int]] = {}
+        for number, fill in enumerate(fills):
+            if fill is None:
+                unknown.setdefault(f"{number}" if self.device.type == "cpu" else pens[number].digest, []).append(number)
+        for numbers in unknown.values():
+            generator = pens[numbers[0]].generator
             source = torch.stack([batch.images[keys[number].source][rows[number]] for number in numbers])
-            target = torch.tensor([self.generator.domains.index(keys[number].target) for number in numbers])
+            target = torch.tensor([generator.domains.index(keys[number].target) for number in numbers])
             with torch.no_grad(), half_precision(self.device):
-                drawn = self.generator.translate(source.to(self.device), target.to(self.device))
+                drawn = generator.translate(source.to(self.device), target.to(self.device))
             for number, image in zip(numbers, drawn.float().clamp(-1, 1).half().cpu(), strict=True):
                 self.memo.keep(keys[number], image.clone())
                 fills[number] = image
         return [fill for fill in fills if fill is not None]
+
+
+def open_filler(
+    study: Study, domains: tuple[Domain, ...], site: str, store: CaseStore, frozen: Mapping[Stage, nn.Module]
+) -> Filler:
+    """Return what fills a site's cases in a later stage, cross-fitted where the study trained the folds for it.
+
+    Args:
+        study: for its seed and reference site.
+        domains: the plan's.
+        site: the site's name.
+        store: all its training cases.
+        frozen: the models of the earlier stages.
+    """
+    generator, cross_fit = cast(Translator, frozen[Stage.GENERATOR]), None
+    if all(fold in frozen for fold in FOLDS):
+        first, second = (
+            Pen(
+                cast(Translator, frozen[fold]),
+                trained_domains(fold, frozen[fold], study, domains),
+                f"{weights_digest(frozen[fold])}.{current_precision()}",
+            )
+            for fold in FOLDS
+        )
+        cross_fit = CrossFit(folds_of(store, study.seed), (first, second))
+    return Filler(generator, site, study.reference_site, cross_fit=cross_fit)
 
 
 def stack_of(batch: SliceBatch, sequences: tuple[Sequence, ...]) -> Tensor:

@@ -3,13 +3,16 @@
 Both hypotheses of each training case are drawn by the frozen models; the identifier sees T1, FLAIR and one of the two
 inside the predicted tumour and learns whether it is the true one (self-consistency, binary cross-entropy). Every drawn
 slice enters a batch under both hypotheses, so that neither label nor site nor size alone can tell the answer.
+
+Without contrast (`contrastive = false`, the ablation) it sees T1, FLAIR and the mean of the two and learns the status
+itself; then nothing keeps it from learning a site's or a size's prevalence. Patients kept for validation are not seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +20,14 @@ from torch.nn import functional as F
 
 from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
-from client.inference.fill import Translator
 from client.inference.identify import Slices
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
 from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
-from client.training.filled_inputs import Filler, enhancing_label, has_condition
+from client.training.filled_inputs import enhancing_label, open_filler
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError, half_precision
+from client.training.validation import has_known_status, training_part
 from common.generative.noise_schedule import cosine_schedule
 from common.nets.identifier import Identifier
 from common.parameters import SHARED
@@ -37,10 +40,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class IdentificationBatch:
-    """B windows of T1, FLAIR and one hypothesis, (B, 3, h, w), and whether it is the true one, (B,) float."""
+    """B windows of T1, FLAIR and a T1Gd, (B, 3, h, w), and whether the answer to them is yes, (B,) float.
+
+    The question is whether this hypothesis is the true one; without contrast, whether the barrier is disrupted.
+    """
 
     inputs: Tensor
-    consistent: Tensor
+    positive: Tensor
 
     def to(self, device: torch.device) -> IdentificationBatch:
         """Return the batch on `device`."""
@@ -60,7 +66,7 @@ class IdentificationStep:
     ) -> None:
         self.model: nn.Module = model.to(device)
         self.settings, self.store, self.drawer, self.device = settings, store, drawer, device
-        patients = store.patients(can_train)
+        patients = store.patients(has_known_status)
         drawn = draw_or_recall(drawer, store, [index for indices in patients.values() for index in indices])
         self.windows = {index: windows for index, windows in drawn.items() if windows.shape[1]}
         kept = [[index for index in indices if index in self.windows] for indices in patients.values()]
@@ -80,14 +86,17 @@ class IdentificationStep:
         """
         windows: list[Tensor] = []
         labels: list[int] = []
-        for _ in range(max(1, self.settings.batch_size // 2)):
+        for _ in range(max(1, self.settings.batch_size // (2 if self.settings.contrastive else 1))):
             index = _one_of(_one_of(_one_of(self.groups, generator), generator), generator)
             stack = torch.from_numpy(self.windows[index])
             window = stack[:, int(torch.randint(stack.shape[1], (), generator=generator))]
             mirrored = [axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5]
             windows.append(window.flip(mirrored))
             labels.append(_label_of(self.store.cases[index]))
-        return pair_up(torch.stack(windows), torch.tensor(labels)).to(self.device)
+        return self._ask(torch.stack(windows), torch.tensor(labels)).to(self.device)
+
+    def _ask(self, windows: Tensor, labels: Tensor) -> IdentificationBatch:
+        return pair_up(windows, labels) if self.settings.contrastive else average(windows, labels)
 
     def __call__(self, batch: IdentificationBatch) -> dict[str, float]:
         """Move the model by one step; see TrainingStep."""
@@ -96,28 +105,27 @@ class IdentificationStep:
     def _loss(self, batch: IdentificationBatch) -> Tensor:
         with half_precision(self.device):
             logits = self.model(batch.inputs)
-        return F.binary_cross_entropy_with_logits(logits.float(), batch.consistent)
+        return F.binary_cross_entropy_with_logits(logits.float(), batch.positive)
 
     @torch.no_grad()
     def evaluate(self, store: CaseStore) -> dict[str, float]:
         """Return the loss over all windows of held-out cases, one case a patient, patients weighing equally."""
-        indices = [indices[0] for indices in store.patients(can_train).values()][:EVALUATION_PATIENTS]
+        indices = [indices[0] for indices in store.patients(has_known_status).values()][:EVALUATION_PATIENTS]
         drawn = draw_or_recall(self.drawer, store, indices)
         losses = [
-            float(self._loss(_all_windows(windows, _label_of(store.cases[index])).to(self.device)))
+            float(self._loss(self._all(windows, _label_of(store.cases[index])).to(self.device)))
             for index, windows in drawn.items()
             if windows.shape[1]
         ]
         return {"loss": sum(losses) / len(losses)} if losses else {}
 
+    def _all(self, windows: Slices, label: int) -> IdentificationBatch:
+        stack = torch.from_numpy(windows).transpose(0, 1)
+        return self._ask(stack, torch.full((stack.shape[0],), label))
+
     def patients(self) -> dict[str, int]:
         """Return the number of patients with a known status and a found tumour; all parameters are shared."""
         return {SHARED: sum(len(group) for group in self.groups)}
-
-
-def can_train(case: CachedCase) -> bool:
-    """Whether a case has T1 and FLAIR, real or filled without gadolinium, and a known BBB status."""
-    return has_condition(case) and enhancing_label(case) is not None
 
 
 def pair_up(windows: Tensor, labels: Tensor) -> IdentificationBatch:
@@ -131,9 +139,9 @@ def pair_up(windows: Tensor, labels: Tensor) -> IdentificationBatch:
     return IdentificationBatch(torch.cat([enhancing, non_enhancing]), torch.cat([labels, 1 - labels]).float())
 
 
-def _all_windows(windows: Slices, label: int) -> IdentificationBatch:
-    stack = torch.from_numpy(windows).transpose(0, 1)
-    return pair_up(stack, torch.full((stack.shape[0],), label))
+def average(windows: Tensor, labels: Tensor) -> IdentificationBatch:
+    """Return each window (B, 4, h, w) once, with the mean of both hypotheses, and the status itself as its answer."""
+    return IdentificationBatch(torch.cat([windows[:, :2], windows[:, 2:].mean(1, keepdim=True)], 1), labels.float())
 
 
 def _label_of(case: CachedCase) -> int:
@@ -157,15 +165,24 @@ def build_step(
     device: torch.device,
 ) -> IdentificationStep:
     """Return the identifier's step at a site. Raises NothingToTrainError where no case fits."""
-    synthesis = study.stages.synthesiser
-    if study.stages.identifier is None or synthesis is None or not isinstance(model, Identifier):
+    if study.stages.identifier is None or not isinstance(model, Identifier):
         raise ValueError("the study has no identifier stage, or the model is not its network")
-    drawer = HypothesisDrawer(
-        filler=Filler(cast(Translator, frozen[Stage.GENERATOR]), site_name, study.reference_site),
+    drawer = open_drawer(study, domains, site_name, store, frozen)
+    return IdentificationStep(model, study.stages.identifier, training_part(store, study), drawer, device)
+
+
+def open_drawer(
+    study: Study, domains: tuple[Domain, ...], site_name: str, store: CaseStore, frozen: Mapping[Stage, nn.Module]
+) -> HypothesisDrawer:
+    """Return what draws the hypotheses of a site's cases; `store` holds its training cases."""
+    synthesis = study.stages.synthesiser
+    if synthesis is None:
+        raise ValueError("the study has no synthesiser stage")
+    return HypothesisDrawer(
+        filler=open_filler(study, domains, site_name, store, frozen),
         synthesiser=frozen[Stage.SYNTHESISER],
         segmenter=frozen[Stage.SEGMENTER],
         schedule=cosine_schedule(synthesis.diffusion_steps),
         steps=synthesis.sampling_steps,
         seed=study.seed,
     )
-    return IdentificationStep(model, study.stages.identifier, store, drawer, device)

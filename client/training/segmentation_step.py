@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,9 @@ from torch import Tensor, nn
 from client.data.augmentation import move_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
-from client.inference.fill import Translator
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
-from client.training.filled_inputs import Filler, stack_of
+from client.training.filled_inputs import Filler, open_filler, stack_of
 from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError, half_precision
@@ -131,5 +129,5 @@ def build_step(
     """Return the segmenter's step at a site. Raises NothingToTrainError where no case fits."""
     if study.stages.segmenter is None or not isinstance(model, Segmenter):
         raise ValueError("the study has no segmenter stage, or the model is not its network")
-    filler = Filler(cast(Translator, frozen[Stage.GENERATOR]), site_name, study.reference_site)
+    filler = open_filler(study, domains, site_name, store, frozen)
     return SegmentationStep(model, study.stages.segmenter, store, filler, device)

@@ -20,6 +20,7 @@ from client.site import Site
 from client.training.checkpoint import load_optimisers, save_optimisers
 from client.training.compilation import channels_last_on_cuda, compile_parts, compiles
 from client.training.earlier import EarlierModels
+from client.training.folds import fold_store
 from client.training.prefetch import drawn_ahead, prefetches
 from client.training.row_budget import RowBudget, within
 from client.training.trainer import TrainingStep, draw_batches, fit, rate_of
@@ -31,16 +32,18 @@ from common.parameters import LOCAL, StateDict, group_of, local_prefixes
 from common.records import Task
 from common.seeding import derive_seed, deterministic_on_cpu, torch_generator
 from common.sequences import Domain
-from common.study import Stage, StageSettings, Study
+from common.study import FOLDS, Stage, StageSettings, Study
 
 ModelBuilder = Callable[[Stage, Study, tuple[Domain, ...], torch.Generator], nn.Module]
 StepBuilder = Callable[..., TrainingStep]
 
 STEP_MODULES: Mapping[Stage, str] = {
     Stage.GENERATOR: "gan_step",
+    **dict.fromkeys(FOLDS, "gan_step"),
     Stage.SYNTHESISER: "diffusion_step",
     Stage.SEGMENTER: "segmentation_step",
     Stage.IDENTIFIER: "identification_step",
+    Stage.CALIBRATION: "calibration_step",
 }
 
 
@@ -126,7 +129,7 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         step = _open_step(site, task, model, bench)
         if previous is not None:
             load_optimisers(state.optimisers(task.stage, previous), step.optimisers)
-        losses = _fit(site, task, step, settings)
+        losses = _fit(site, task, step, settings, bench.device)
         model.eval()
         scores = step.evaluate(site.held_out)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
@@ -147,9 +150,9 @@ def _build(stage: Stage, task: Task, bench: Bench) -> nn.Module:
 
 
 def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> TrainingStep:
-    """Build the stage's step over the site's training cases, earlier stages frozen."""
+    """Build the stage's step over the site's training cases, a fold's over its half of them, earlier stages frozen."""
     frozen: dict[Stage, nn.Module] = {}
-    for stage, digest in task.earlier.items():
+    for stage, digest in task.earlier.items() if task.stage not in (Stage.GENERATOR, *FOLDS) else ():
         released = _build(stage, task, bench)
         released.load_state_dict(state_of(site, task).earlier.tensors(stage, digest))
         frozen[stage] = released.to(bench.device).eval().requires_grad_(False)
@@ -157,11 +160,13 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
     channels_last_on_cuda(model, bench.device)
     if compiles(site.hardware.compile, bench.device):
         compile_parts(model)
-    domains = task.plan.domains(task.study)
-    return bench.step_builder(task.stage)(model, task.study, domains, site.name, site.training, frozen, bench.device)
+    domains, store = task.plan.domains(task.study), site.training
+    if task.stage in FOLDS:
+        store = fold_store(store, FOLDS.index(task.stage), task.study.seed)
+    return bench.step_builder(task.stage)(model, task.study, domains, site.name, store, frozen, bench.device)
 
 
-def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings) -> dict[str, float]:
+def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, device: torch.device) -> dict[str, float]:
     """Train for the round's steps and return each loss's mean over the steps that reported it."""
     sums: dict[str, list[float]] = {}
 
@@ -172,7 +177,6 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings) ->
 
     generator = torch_generator(task.study.seed, site.name, task.stage.value, task.round)
     batches = draw_batches(step, settings.local_steps, generator)
-    device = next(step.model.parameters()).device
     ahead = drawn_ahead(batches) if prefetches(site.hardware.prefetch, device) else nullcontext(batches)
     budget = site.budgets.setdefault(task.stage, RowBudget(site.hardware.micro_batch))
     with ahead as ready, within(budget):

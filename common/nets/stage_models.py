@@ -9,6 +9,7 @@ from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
 from common.nets.segmenter import Segmenter
 from common.nets.ummgat import Ummgat, initialise
+from common.nets.validation_table import ValidationTable
 from common.sequences import Domain
 from common.study import Stage, Study
 
@@ -19,7 +20,7 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the initialisers of MONAI and torch know no generator
         match stage:
-            case Stage.GENERATOR:
+            case Stage.GENERATOR | Stage.GENERATOR_FOLD_1 | Stage.GENERATOR_FOLD_2:
                 model: nn.Module = Ummgat(domains, study.size)
                 initialise(model, generator)
             case Stage.SYNTHESISER:
@@ -28,4 +29,6 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
                 model = Segmenter(study.size)
             case Stage.IDENTIFIER:
                 model = Identifier(study.size)
+            case Stage.CALIBRATION:
+                model = ValidationTable()
     return model

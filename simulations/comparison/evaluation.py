@@ -10,6 +10,7 @@ from client.inference.models import ReleasedModels, open_models
 from common.release import Release
 from common.sequences import STRUCTURAL
 from simulations.baselines import fit_baselines
+from simulations.comparison.cross_fit import PencilOf
 from simulations.comparison.hypotheses import compare_hypotheses
 from simulations.comparison.segmentation import compare_segmentation
 from simulations.comparison.subject import Pencil, Subject
@@ -41,6 +42,7 @@ def evaluate(
     *,
     held_out: bool,
     advance: Advance,
+    cross_fit: PencilOf | None = None,
 ) -> Evaluation:
     """Measure `release` on `subjects`.
 
@@ -50,6 +52,7 @@ def evaluate(
         training: per site the patients that it trained on, for the baselines and the fill gap.
         held_out: whether `subjects` are patients that no model saw.
         advance: hears (steps done, steps in all).
+        cross_fit: the generators of a cross-fit; with them the fill gap looks at all training patients.
     """
     models = open_models(release)
     pencil = Pencil(models.generator, models.domains, release.study.reference_site)
@@ -63,10 +66,11 @@ def evaluate(
     segmentation: tuple[Segmentation, ...] = ()
     if models.segmenter is not None:
         segmentation = compare_segmentation(subjects, models.segmenter, pencil, steps.next)
-    seen = [one for patients in training.values() for one in patients[:GAP_PATIENTS]]
+    looked_at = GAP_PATIENTS if cross_fit is None else None
+    seen = [one for patients in training.values() for one in patients[:looked_at]]
     return Evaluation(
         translation=translation,
-        fill_gap=measure_fill_gap(seen, subjects, pencil) if held_out else None,
+        fill_gap=measure_fill_gap(seen, subjects, pencil, cross_fit) if held_out else None,
         hypotheses=hypotheses,
         segmentation=segmentation,
         gallery=draw_gallery(release, models, pencil, subjects, translation),

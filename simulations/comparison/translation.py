@@ -14,6 +14,7 @@ from client.inference.fill import pick_source
 from common.metrics.fidelity import Fidelity, mean_absolute_error, measure, to_greys
 from common.sequences import STRUCTURAL, Domain, Sequence
 from simulations.baselines import Baselines
+from simulations.comparison.cross_fit import PencilOf
 from simulations.comparison.subject import Pencil, Subject
 from simulations.report.summary import FillGap, IdentityError, Measure, Method, PairFidelity
 
@@ -94,10 +95,16 @@ def compare_translation(
     )
 
 
-def measure_fill_gap(training: Iterable[Subject], held_out: Iterable[Subject], pencil: Pencil) -> FillGap:
-    """Compare fills of patients that the generator was trained on with fills of others, over pairs that both hold."""
-    seen, unseen = _fill_errors(training, pencil), _fill_errors(held_out, pencil)
-    shared = sorted(seen.keys() & unseen.keys())
+def measure_fill_gap(
+    training: Items[Subject], held_out: Items[Subject], pencil: Pencil, cross_fit: PencilOf | None = None
+) -> FillGap:
+    """Compare fills of patients that the generator was trained on with fills of others, over pairs that all hold.
+
+    With `cross_fit` the training patients are also filled by the generator that did not see them, as in training.
+    """
+    seen, unseen = _fill_errors(training, lambda _: pencil), _fill_errors(held_out, lambda _: pencil)
+    crossed = seen if cross_fit is None else _fill_errors(training, cross_fit)
+    shared = sorted(seen.keys() & unseen.keys() & crossed.keys())
 
     def mean(errors: FillErrors) -> float | None:
         return fmean(fmean(errors[key].values()) for key in shared) if shared else None
@@ -108,16 +115,17 @@ def measure_fill_gap(training: Iterable[Subject], held_out: Iterable[Subject], p
     return FillGap(
         training_mae=mean(seen),
         held_out_mae=mean(unseen),
+        cross_fitted_mae=None if cross_fit is None else mean(crossed),
         training_patients=patients(seen),
         held_out_patients=patients(unseen),
     )
 
 
-def _fill_errors(subjects: Iterable[Subject], pencil: Pencil) -> FillErrors:
+def _fill_errors(subjects: Iterable[Subject], pencil_of: PencilOf) -> FillErrors:
     """Return, by site and sequence, each patient's error of filling what the hospital has from the rest of it."""
     errors: FillErrors = {}
     for subject in subjects:
-        view = _view(subject)
+        view, pencil = _view(subject), pencil_of(subject)
         present = set(view.held) & set(subject.own.sequences)
         for target in sorted(present):
             source, domain = pick_source(target, present - {target}), Domain(subject.site, target)

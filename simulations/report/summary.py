@@ -129,10 +129,14 @@ class IdentityError(Frozen):
 
 
 class FillGap(Frozen):
-    """What the later stages were trained on: fills of patients that the generator had itself seen."""
+    """How much better the generator fills patients that it has seen, and by whom the later stages' fills were drawn."""
 
     training_mae: Greys | None = Field(description="error of fills of training patients, grey levels")
     held_out_mae: Greys | None = Field(description="error of fills of held-out patients, over the same pairs")
+    cross_fitted_mae: Greys | None = Field(
+        default=None,
+        description="error of fills of training patients by generators that did not see them; null without cross_fit",
+    )
     training_patients: Count = Field(description="training patients measured")
     held_out_patients: Count = Field(description="held-out patients measured")
 
@@ -169,7 +173,10 @@ class Segmentation(Frozen):
 class AucFacts(Frozen):
     """An area under the ROC curve; `value` is None where one class is empty."""
 
-    of: str = Field(description="`identifier`, or `latent`: the phantom's own hidden scalar on the same patients")
+    of: str = Field(
+        description="`identifier`, by mean probabilities; `shares`, by the thresholded shares of slices; or `latent`: "
+        "the phantom's own hidden scalar on the same patients"
+    )
     site: str = Field(description="the site, or `all`")
     value: Share | None = Field(description="the area; ties count one half")
     low: Share | None = Field(description="lower end of its 95 % interval")
@@ -183,10 +190,17 @@ class Identification(Frozen):
     """BBB status from sequences without gadolinium."""
 
     ceiling: Share | None = Field(description="the best AUC that any non-contrast method can reach; phantoms only")
-    indeterminate: dict[str, Count] = Field(description="patients without a decision, by reason; scored as a tie")
+    indeterminate: dict[str, Count] = Field(
+        description="patients without a decision, by reason; one without any score counts as a tie in the areas"
+    )
     accuracy: Share | None = Field(description="share of right decisions among the decided")
     decided: Count = Field(description="patients with a decision and a known status")
-    areas: tuple[AucFacts, ...] = Field(description="identifier and latent, all sites and each")
+    coverage: Share | None = Field(default=None, description="share of the patients of known status with a decision")
+    brier: Share | None = Field(
+        default=None, description="mean squared error of the calibrated probabilities; null where none was fitted"
+    )
+    thresholds: str = Field(default="", description="the two thresholds, and how they were found")
+    areas: tuple[AucFacts, ...] = Field(description="identifier, shares and latent, all sites and each")
     roc: dict[str, tuple[tuple[float, float], ...]] = Field(
         description="corners (false, true positive rate) of the curves of `identifier` and `latent`, all sites"
     )

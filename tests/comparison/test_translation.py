@@ -60,3 +60,16 @@ def test_the_fill_gap_compares_the_same_pairs_of_both_groups(toy, sloppy):
     assert (gap.training_mae, gap.held_out_mae) == (pytest.approx(5, abs=1e-3), pytest.approx(5, abs=1e-3))
     assert (gap.training_patients, gap.held_out_patients) == (1, 1)
     assert measure_fill_gap(training, [], sloppy).held_out_mae is None
+
+
+def test_a_cross_fit_is_measured_on_the_same_pairs_by_the_generator_that_each_patient_is_given(toy, sloppy, perfect):
+    seen, fold = [toy.subject("a", "p1", disrupted=False)], []
+
+    def cross_fit(subject):
+        fold.append(subject.own.patient)
+        return perfect
+
+    gap = measure_fill_gap(seen, [toy.subject("a", "p2", disrupted=False)], sloppy, cross_fit)
+    assert fold == ["p1"]
+    assert (gap.training_mae, gap.cross_fitted_mae) == (pytest.approx(5, abs=1e-3), pytest.approx(0, abs=1e-3))
+    assert measure_fill_gap(seen, seen, sloppy).cross_fitted_mae is None

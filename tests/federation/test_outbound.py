@@ -75,3 +75,13 @@ def test_a_study_that_nobody_approved_is_refused(tiny: SimpleNamespace) -> None:
     check_approved(Policy(approved_studies=(study.digest,)), study)
     with pytest.raises(PolicyError, match=study.digest):
         check_approved(Policy(approved_studies=("0" * 64,)), study)
+
+
+def test_statistics_leave_under_the_rule_for_numbers_and_weights_under_that_for_weights(tiny: SimpleNamespace) -> None:
+    tensors = {"trunk": torch.ones(2), "statistics.decisions": torch.ones(1)}
+    update = LocalUpdate(tensors, (), {"shared": 4, "statistics": 4}, {})
+    policy = Policy(minimum_patients=2, approved_studies=("*",))
+    few = allow_update(update, "a", policy, tiny.make_study(reporting="minimum_count = 5"), PLAN)
+    assert (sorted(few.tensors), few.withheld) == (["trunk"], ("statistics",))
+    enough = allow_update(update, "a", policy, tiny.make_study(reporting="minimum_count = 4"), PLAN)
+    assert sorted(enough.tensors) == ["statistics.decisions", "trunk"] and enough.withheld == ()

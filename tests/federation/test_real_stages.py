@@ -1,5 +1,5 @@
-"""The four real stages at their smallest, through the whole federation: they train, they report what may leave, they
-resume to the same bytes."""
+"""All real stages at their smallest, through the whole federation: they train, they report what may leave, they
+resume to the same bytes. The identifier is validated; in a run of its own the generator is cross-fitted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from client.training.tasks import Bench
 from common.parameters import group_of
 from common.release import load_release
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage
+from common.study import FOLDS, Stage
 from server.events import RoundFinished
 from simulations.federation import run_federation
 
@@ -42,18 +42,19 @@ def write_head(folder: Path, number: int, sequences: tuple[Sequence, ...], kind:
         arrays[sequence.value] = np.where(brain, np.clip(image, -1, 1), -1).astype(np.float32)
     facts = {
         "case": f"case-{number}", "patient": f"patient-{number}", "sequences": [str(name) for name in sequences],
-        "label_kind": kind.value, "bbb_disrupted": bbb, "affine": np.eye(4).tolist(), "native": {}, "greys": {},
+        "label_kind": kind.value, "bbb_disrupted": bbb, "native": {}, "greys": {},
+        "affine": np.diag([2.4, 2.4, 4.0, 1.0]).tolist(),
     }  # fmt: skip
     write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
 
 
 @pytest.fixture
 def hospitals(tmp_path: Path) -> dict[str, Path]:
-    """`a` has everything; `b` has T2 alone, without labels."""
+    """`a` has everything, six patients; `b` has T2 alone, without labels, three."""
     sites = {}
     for name in ("a", "b"):
         folder = tmp_path / "sites" / name
-        for number in range(3):
+        for number in range(6 if name == "a" else 3):
             if name == "a":
                 write_head(folder, number, STRUCTURAL, LabelKind.FULL, bool(number % 2))
             else:
@@ -79,13 +80,13 @@ def test_all_stages_train_report_and_resume(
     hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = tiny.make_study(
-        data="holdout_fraction = 0.34",
+        data="holdout_fraction = 0.2",
         stages__generator=ROUNDS,
         stages__synthesiser=ROUNDS + "\ndiffusion_steps = 20\nsampling_steps = 2",
         stages__segmenter="rounds = 2\nlocal_steps = 12\nbatch_size = 2\nlearning_rate = 0.02\nema_decay = 0.0",
         stages__identifier=ROUNDS,
     )
-    assert study.stages.present == tuple(Stage)
+    assert study.stages.present == tuple(stage for stage in Stage if stage not in FOLDS)
     client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
     seen: set[str] = set()
 
@@ -97,7 +98,8 @@ def test_all_stages_train_report_and_resume(
         assert record["sites"]["a"]["withheld"] == []
         seen |= set(record["metrics"])
     assert seen <= VOCABULARY and {"training.discriminator", "training.synthesis", "held_out.mae"} <= seen
-    assert [record["sat_out"] for record in records][::2] == [[], ["b"], ["b"], ["b"]]
+    sat_out = {record["stage"]: record["sat_out"] for record in records}
+    assert list(sat_out.values()) == [[], ["b"], ["b"], ["b"], ["b"]]
 
     for stage in (Stage.GENERATOR, Stage.SEGMENTER):
         out = tmp_path / f"cut in the {stage}" / "run"
@@ -107,9 +109,29 @@ def test_all_stages_train_report_and_resume(
         assert resumed.release_digest == whole.release_digest
 
     release = load_release(whole.out)
+    facts = release.manifest.identifier
+    assert release.stages == study.stages.present[:-1] == study.stages.released  # all but the calibration
+    assert facts is not None and facts.fitted and facts.validation == {"a": 2}
     models = {stage: release.model(stage) for stage in release.stages}
     assert all(tensor.isfinite().all() for model in models.values() for tensor in model.state_dict().values())
     groups = release.manifest.stages[Stage.GENERATOR].lineage.groups
     assert groups["domain/b:T2"] == ("b",) and groups["domain/a:T1:lesion"] == ("a",)
     heads = {group_of(name) for name in models[Stage.GENERATOR].state_dict()}
     assert "domain/b:T2:lesion" in heads and "domain/b:T2:lesion" not in groups
+
+
+def test_a_cross_fit_trains_two_more_generators_on_half_the_patients_and_does_not_release_them(
+    hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    study = tiny.make_study(
+        stages__generator="rounds = 1\nlocal_steps = 1\nbatch_size = 2\ncross_fit = true",
+        stages__synthesiser="rounds = 1\nlocal_steps = 1\nbatch_size = 2\ndiffusion_steps = 20\nsampling_steps = 2",
+    )
+    client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
+    done = run_federation(study, hospitals, tmp_path / "run", client=client)
+    done.require_complete()
+    records = [json.loads(line) for line in (done.out / "metrics.jsonl").read_text().splitlines()]
+    assert [record["stage"] for record in records] == ["generator", *FOLDS, "synthesiser"]
+    whole, first, second = (record["sites"]["a"]["patients"]["shared"] for record in records[:3])
+    assert (whole, first, second) == (6, 3, 3)
+    assert load_release(done.out).stages == (Stage.GENERATOR, Stage.SYNTHESISER)

@@ -42,7 +42,7 @@ def write_release(folder: Path, study: Study, plan: Plan, greys: dict[Sequence, 
     """Write a release whose weights are random throughout, zero-initialised layers too, and open it."""
     folder.mkdir(parents=True)
     stages: dict[Stage, StageFile] = {}
-    for stage in study.stages.present:
+    for stage in study.stages.released:
         generator = torch_generator(1, stage.value)
         model = build_model(stage, study, plan.domains(study), generator)
         state = model.state_dict()

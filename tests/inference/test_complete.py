@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from client.inference import complete
-from client.inference.complete import calibrated, complete_folder
-from client.inference.identify import BbbResult
+from client.inference.complete import complete_folder
 from common.errors import DataError, ReleaseError
 
 ALWAYS = {
@@ -150,11 +149,3 @@ def test_a_damaged_release_is_refused_before_any_scan_is_read(tmp_path, scans, r
     with pytest.raises(ReleaseError, match=r"segmenter\.safetensors"):
         complete_folder(scans, copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_probability_needs_a_calibration_and_a_status():
-    judged = BbbResult("disrupted", None, 1.0, 0.0, 0.73, 0.8, 0.3, "shares", 4)
-    assert calibrated(judged, None) is None
-    assert calibrated(judged, {"slope": 2.0, "intercept": -1.0}) == pytest.approx(0.5)
-    undecided = BbbResult("indeterminate", "tie", 0.5, 0.5, 0.5, 0.5, 0.5, None, 4)
-    assert calibrated(undecided, {"slope": 2.0, "intercept": -1.0}) is None

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from client.inference import completion
 from client.inference.completion import complete_case
+from client.inference.identify import UNCERTAIN, identify_volume
 from client.inference.models import open_models, trained_domains
 from common.errors import DataError
+from common.release import Calibration
 from common.sequences import STRUCTURAL, Domain, Sequence
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
@@ -106,3 +109,24 @@ def test_domains_that_no_site_trained_are_not_offered(release):
     assert Domain("hospital-b", T1) in trained_domains(release)
     assert Domain("hospital-b", T1) not in trained_domains(lesser)
     assert Domain("hospital-b", FLAIR) in trained_domains(lesser)
+
+
+def deciding(release, **changes):
+    """Return the release with other facts of its identifier."""
+    facts = release.manifest.identifier.model_copy(update=changes)
+    return replace(release, manifest=release.manifest.model_copy(update={"identifier": facts}))
+
+
+def test_a_calibrated_release_gives_a_probability_and_abstains_within_its_margin(
+    release, models, make_case, monkeypatch
+):
+    judged = identify_volume(np.array([0.9, 0.8]), np.array([0.3, 0.2]))
+    monkeypatch.setattr(completion, "identify_case", lambda *_, **__: judged)
+    monkeypatch.setattr(completion, "_foreign", lambda *_: None)
+    case, curve = make_case(T1, FLAIR), Calibration(slope=5.0, intercept=0.0)  # a score of 0.6 is 0.953
+    sure = complete_case(case, deciding(release, calibration=curve, abstain_margin=0.45), "hospital-a", models)
+    unsure = complete_case(case, deciding(release, calibration=curve, abstain_margin=0.46), "hospital-a", models)
+    assert complete_case(case, release, "hospital-a", models).bbb == judged
+    assert sure.bbb.status == "disrupted" and sure.bbb.probability == pytest.approx(1 / (1 + np.exp(-3)))
+    assert unsure.bbb.reason == UNCERTAIN and unsure.t1gd_chosen is None
+    assert unsure.bbb.probability == sure.bbb.probability

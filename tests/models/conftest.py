@@ -96,7 +96,7 @@ def make_case(tmp_path: Path) -> MakeCase:
             "sequences": [sequence.value for sequence in sequences],
             "label_kind": label_kind.value,
             "bbb_disrupted": bbb,
-            "affine": np.eye(4).tolist(),
+            "affine": np.diag([2.4, 2.4, 4.0, 1.0]).tolist(),
             "native": {},
             "greys": {},
         }

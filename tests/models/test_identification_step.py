@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
 from client.training import drawn_hypotheses
-from client.training.identification_step import IdentificationStep, build_step, pair_up
+from client.training.identification_step import IdentificationStep, average, build_step, pair_up
 from client.training.trainer import NothingToTrainError
 from common.nets.conditional_unet import Synthesis
 from common.nets.identifier import Identifier
@@ -37,14 +37,16 @@ class TumourWhereFlairIs(nn.Module):
 
 @pytest.fixture
 def open_step(study: Study, generator_model: nn.Module):
-    def build(store: CaseStore) -> IdentificationStep:
+    def build(store: CaseStore, *, contrastive: bool = True) -> IdentificationStep:
         torch.manual_seed(0)
+        identifier = study.stages.identifier.model_copy(update={"contrastive": contrastive})
+        asked = study.model_copy(update={"stages": study.stages.model_copy(update={"identifier": identifier})})
         frozen = {
             Stage.GENERATOR: generator_model,
             Stage.SYNTHESISER: BrightWhereFlairIs(),
             Stage.SEGMENTER: TumourWhereFlairIs(),
         }
-        return build_step(Identifier("tiny"), study, (), "a", store, frozen, torch.device("cpu"))
+        return build_step(Identifier("tiny"), asked, (), "a", store, frozen, torch.device("cpu"))
 
     return build
 
@@ -53,7 +55,22 @@ def test_the_true_hypothesis_is_consistent_and_the_other_is_not() -> None:
     windows = torch.arange(4.0)[None, :, None, None].expand(2, 4, 1, 1)
     batch = pair_up(windows, torch.tensor([1, 0]))
     assert batch.inputs[:, 2, 0, 0].tolist() == [2, 2, 3, 3]  # T1Gd⁺ of both, then T1Gd⁻ of both
-    assert batch.consistent.tolist() == [1, 0, 0, 1]
+    assert batch.positive.tolist() == [1, 0, 0, 1]
+
+
+def test_without_contrast_each_window_is_asked_once_for_the_status_on_the_mean() -> None:
+    windows = torch.arange(4.0)[None, :, None, None].expand(2, 4, 1, 1)
+    batch = average(windows, torch.tensor([1, 0]))
+    assert batch.inputs[:, :, 0, 0].tolist() == [[0, 1, 2.5], [0, 1, 2.5]]
+    assert batch.positive.tolist() == [1, 0]
+
+
+def test_the_plain_classifier_trains_on_as_many_windows_as_the_batch_says(
+    open_step, full_store: CaseStore, rng: torch.Generator
+) -> None:
+    step = open_step(full_store, contrastive=False)
+    assert step.draw(rng).inputs.shape == (4, 3, 16, 24)
+    assert step(step.draw(rng))["loss"] > 0 and step.evaluate(full_store)["loss"] > 0
 
 
 def test_every_batch_holds_as_many_consistent_as_inconsistent_windows(
@@ -61,7 +78,7 @@ def test_every_batch_holds_as_many_consistent_as_inconsistent_windows(
 ) -> None:
     batch = open_step(full_store).draw(rng)
     assert batch.inputs.shape == (4, 3, 16, 24)
-    assert float(batch.consistent.sum()) == 2
+    assert float(batch.positive.sum()) == 2
 
 
 def test_overfitting_the_toy_cases_lowers_the_loss(open_step, make_case, rng: torch.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.inference.identify import NO_TUMOUR, TIE, identify_case, identify_volume, tumour_slices, tumour_windows
+from client.inference.identify import (
+    NO_TUMOUR,
+    TIE,
+    UNCERTAIN,
+    identify_case,
+    identify_volume,
+    slice_probabilities,
+    tumour_slices,
+    tumour_windows,
+    with_probability,
+)
+from common.metrics.platt import PlattCurve
 
 
 def _probabilities(*values: float) -> np.ndarray:
@@ -76,3 +88,44 @@ def test_a_case_is_judged_on_the_slices_of_its_tumour_alone() -> None:
     assert (result.status, result.slices) == ("disrupted", 1)
     assert result.mean_enhancing == pytest.approx(torch.tensor(5.0).sigmoid().item(), abs=1e-6)
     assert identify_case(likes_bright, images, np.zeros_like(tumour)).reason == NO_TUMOUR
+
+
+def test_a_probability_needs_a_calibration_and_a_decision() -> None:
+    judged = identify_volume(_probabilities(0.9, 0.8), _probabilities(0.3, 0.2))  # score 0.6
+    assert with_probability(judged, None, 0.4) == judged
+    assert with_probability(judged, PlattCurve(2.0, -1.2)).probability == pytest.approx(0.5)
+    tie = identify_volume(_probabilities(0.6), _probabilities(0.6))
+    assert with_probability(tie, PlattCurve(2.0, 0.0)) == tie
+
+
+def test_a_probability_near_one_half_decides_nothing_and_is_told() -> None:
+    judged = identify_volume(_probabilities(0.9, 0.8), _probabilities(0.3, 0.2))
+    result = with_probability(judged, PlattCurve(1.0, -0.5), abstain_margin=0.1)
+    assert (result.status, result.reason, result.decided_by) == ("indeterminate", UNCERTAIN, None)
+    assert result.probability == pytest.approx(1 / (1 + math.exp(-0.1)))
+    assert result.score == judged.score
+
+
+def test_a_wider_margin_never_decides_more_cases() -> None:
+    chance = np.random.default_rng(0)
+    judged = [identify_volume(chance.uniform(size=5), chance.uniform(size=5)) for _ in range(40)]
+
+    def decided(margin: float) -> set[int]:
+        found = [with_probability(result, PlattCurve(3.0, 0.2), margin) for result in judged]
+        return {number for number, result in enumerate(found) if result.status != "indeterminate"}
+
+    sets = [decided(margin) for margin in np.linspace(0, 0.49, 15)]
+    assert all(later <= earlier for earlier, later in itertools.pairwise(sets))
+    assert len(sets[0]) > len(sets[-1])
+
+
+def test_the_plain_classifier_sees_the_mean_and_says_the_status_itself() -> None:
+    windows = np.zeros((4, 3, 4, 4), np.float32)
+    windows[2], windows[3] = 0.6, 0.2
+
+    def likes_bright(x: Tensor) -> Tensor:
+        return x[:, 2].mean((1, 2))
+
+    disrupted, intact = slice_probabilities(likes_bright, windows, contrastive=False)
+    assert disrupted == pytest.approx(torch.tensor(0.4).sigmoid().item())
+    assert disrupted + intact == pytest.approx(1)

@@ -29,6 +29,16 @@ def test_stages_come_in_the_order_in_which_they_run():
     assert parse_study(GOOD).stages.present == (Stage.GENERATOR, Stage.SEGMENTER)
 
 
+def test_folds_and_calibration_follow_from_their_family_and_are_not_released():
+    text = GOOD.replace("[stages.segmenter]", "cross_fit = true\n[stages.synthesiser]\n[stages.segmenter]")
+    stages = parse_study(text + "[stages.identifier]\n").stages
+    assert stages.present == tuple(Stage)
+    assert stages.of(Stage.GENERATOR_FOLD_1) == stages.of(Stage.GENERATOR_FOLD_2) == stages.generator
+    assert not {Stage.GENERATOR_FOLD_1, Stage.GENERATOR_FOLD_2, Stage.CALIBRATION} & set(stages.released)
+    without = parse_study(text.replace("cross_fit = true", "") + "[stages.identifier]\nvalidation_fraction = 0.0\n")
+    assert without.stages.present == without.stages.released
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

@@ -1,0 +1,110 @@
+"""One site's validation patients before the averaged identifier: decisions on a grid of thresholds, and scores.
+
+Nothing is trained. Whole volumes are judged by the very rule of inference, without any real T1Gd, and only means over
+patients leave the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from client.data.dataset import CaseStore
+from client.inference.identify import Slices, identify_volume, slice_probabilities
+from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
+from client.training.filled_inputs import enhancing_label
+from client.training.identification_step import open_drawer
+from client.training.trainer import NothingToTrainError
+from client.training.validation import has_known_status, validation_part
+from common.metrics.operating_point import DECISIONS, SLICE_THRESHOLDS, TABLE_SHAPE, VOLUME_THRESHOLDS
+from common.metrics.platt import BINS, bin_of
+from common.nets.validation_table import ValidationTable
+from common.parameters import STATISTICS
+from common.sequences import Domain
+from common.study import Stage, Study
+
+
+class CalibrationStep:
+    """Fills a table with what the validation patients say; a "step" is the whole of it."""
+
+    def __init__(
+        self,
+        model: ValidationTable,
+        store: CaseStore,
+        drawer: HypothesisDrawer,
+        identifier: nn.Module,
+        device: torch.device,
+        *,
+        contrastive: bool,
+    ) -> None:
+        self.table, self.store, self.drawer = model, store, drawer
+        self.model: nn.Module = model
+        self.identifier, self.contrastive = identifier.to(device), contrastive
+        self.optimisers: Mapping[str, torch.optim.Optimizer] = {}
+        self.groups = store.patients(has_known_status)
+        if not self.groups:
+            raise NothingToTrainError("no patient is kept for validation")
+
+    def draw(self, generator: torch.Generator) -> dict[int, Slices]:
+        """Return the windows of every validation case by its index; nothing here is random."""
+        return draw_or_recall(self.drawer, self.store, [index for group in self.groups.values() for index in group])
+
+    def __call__(self, batch: dict[int, Slices]) -> dict[str, float]:
+        """Score all patients and fill the table; there is no loss to report."""
+        decisions, scores = torch.zeros(TABLE_SHAPE, dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
+        for indices in self.groups.values():
+            for index in indices:
+                share = 1 / (len(indices) * len(self.groups))
+                found = slice_probabilities(self.identifier, batch[index], contrastive=self.contrastive)
+                status = enhancing_label(self.store.cases[index])
+                assert status is not None, "only cases of known status are scored"  # noqa: S101
+                count_case(decisions, scores, *found, status, share)
+        self.table.fill(decisions, scores)
+        return {}
+
+    def evaluate(self, store: CaseStore) -> dict[str, float]:
+        """Return nothing: the table is the result."""
+        return {}
+
+    def patients(self) -> dict[str, int]:
+        """Return the number of validation patients."""
+        return {STATISTICS: len(self.groups)}
+
+
+def count_case(
+    decisions: Tensor, scores: Tensor, enhancing: Slices, non_enhancing: Slices, status: int, share: float
+) -> None:
+    """Add one case of weight `share` to a site's sums.
+
+    Args:
+        decisions, scores: the sums, `TABLE_SHAPE` and (2, BINS).
+        enhancing, non_enhancing: consistency of either hypothesis, (n,), for the same slices.
+        status: 1 disrupted, 0 intact.
+        share: the case's weight.
+    """
+    for row, slice_threshold in enumerate(SLICE_THRESHOLDS):
+        for column, volume_threshold in enumerate(VOLUME_THRESHOLDS):
+            result = identify_volume(enhancing, non_enhancing, slice_threshold, volume_threshold)
+            decisions[row, column, status, DECISIONS.index(result.status)] += share
+    if len(enhancing):
+        scores[status, bin_of(identify_volume(enhancing, non_enhancing).score)] += share
+
+
+def build_step(
+    model: nn.Module,
+    study: Study,
+    domains: tuple[Domain, ...],
+    site_name: str,
+    store: CaseStore,
+    frozen: Mapping[Stage, nn.Module],
+    device: torch.device,
+) -> CalibrationStep:
+    """Return the calibration's step at a site. Raises NothingToTrainError where no patient is kept for validation."""
+    settings = study.stages.identifier
+    if settings is None or not isinstance(model, ValidationTable):
+        raise ValueError("the study has no identifier stage, or the model is not the validation table")
+    drawer = open_drawer(study, domains, site_name, store, frozen)
+    part = validation_part(store, study)
+    return CalibrationStep(model, part, drawer, frozen[Stage.IDENTIFIER], device, contrastive=settings.contrastive)
