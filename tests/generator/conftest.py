@@ -25,11 +25,15 @@ pairs = "{pairs}"
 [stages.generator]
 batch_size = 8
 learning_rate = 2e-3
+first_weights = "uniform"
+adam_beta_1 = 0.5
+r1_every = 4
+{more}
 """
 
 
-def toy_study(pairs: str = "use") -> Study:
-    return parse_study(STUDY.format(pairs=pairs))
+def toy_study(pairs: str = "use", more: str = "") -> Study:
+    return parse_study(STUDY.format(pairs=pairs, more=more))
 
 
 def toy_domains() -> tuple[Domain, ...]:
@@ -61,7 +65,7 @@ def toy_case(folder: Path, name: str, sequences: tuple[Sequence, ...], seed: int
 
 
 @pytest.fixture
-def make_study() -> Callable[[str], Study]:
+def make_study() -> Callable[..., Study]:
     return toy_study
 
 

@@ -7,7 +7,8 @@ import torch
 
 from client.training.gan_step import GanStep, build_step
 from client.training.trainer import NothingToTrainError, draw_batches, fit
-from common.nets.ummgat import Ummgat, initialise
+from common.nets.first_weights import initialise
+from common.nets.ummgat import Ummgat
 from common.sequences import Sequence
 
 T1, T2 = Sequence.T1, Sequence.T2
@@ -16,7 +17,7 @@ BOTH = (T1, T2)
 
 def step_on(store, study, domains, site="a") -> GanStep:
     model = Ummgat(domains, "tiny")
-    initialise(model, torch.Generator().manual_seed(1))
+    initialise(model, torch.Generator().manual_seed(1), "uniform")
     return build_step(model, study, domains, site, store, {}, torch.device("cpu"))
 
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from common.generative.adversarial import discriminator_loss, generator_loss, r1_penalty
 from common.nets.blocks import AdaIN, PatchExpanding, PatchMerging, WindowAttention
-from common.nets.generator import GENERATOR_SIZES, KNOTS, DetailHead, GreyHats, SourceHistogram, SwinUNetGenerator
-from common.nets.ummgat import Ummgat, initialise
+from common.nets.first_weights import initialise
+from common.nets.generator import KNOTS, DetailHead, GreyHats, SourceHistogram, make_generator
+from common.nets.ummgat import Ummgat
 from common.parameters import by_group
 from common.sequences import Domain, Sequence, with_twins
 
@@ -19,7 +20,7 @@ from common.sequences import Domain, Sequence, with_twins
 def small_ummgat(sites: tuple[str, ...] = ("a", "b")) -> Ummgat:
     domains = with_twins(tuple(Domain(site, s) for site in sites for s in (Sequence.T1, Sequence.T2)))
     model = Ummgat(domains, "tiny")
-    initialise(model, torch.Generator().manual_seed(3))
+    initialise(model, torch.Generator().manual_seed(3), "uniform")
     return model
 
 
@@ -55,21 +56,22 @@ def test_the_sources_code_does_not_see_background():
 
 
 def test_one_curve_for_all_pixels_inverts_the_contrast():
-    head = DetailHead(6, GENERATOR_SIZES["tiny"], 8)
+    side = 4
+    head = DetailHead(6, side, 16, 8)
     with torch.no_grad():
-        side = GENERATOR_SIZES["tiny"].patch
         head.curve.bias.copy_((-2 * torch.linspace(-1, 1, KNOTS)).repeat_interleave(side**2))
     image = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     change = head(torch.zeros(2, 6, 16 // side, 16 // side), image, GreyHats()(image), torch.zeros(2, 8))
     torch.testing.assert_close(image + change, -image)
 
 
+@pytest.mark.parametrize("backbone", ["swin", "convnext"])
 @pytest.mark.parametrize("size", ["tiny", "paper"])
-def test_slices_whose_sides_the_levels_do_not_divide_are_padded_with_background(size: str):
-    generator = SwinUNetGenerator(GENERATOR_SIZES[size], 8).eval()
+def test_slices_whose_sides_the_levels_do_not_divide_are_padded_with_background(backbone: str, size: str):
+    generator = make_generator(backbone, size, 8).eval()
     torch.nn.init.normal_(generator.head.draw.weight, generator=torch.Generator().manual_seed(0))
     image = torch.rand(1, 1, 48, 80, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    side = generator.multiple
+    side = generator.backbone.multiple
     whole = F.pad(image, (0, -80 % side, 0, -48 % side), value=-1.0)
     with torch.no_grad():
         drawn, expected = (generator(each, torch.ones(1, 8)) for each in (image, whole))
