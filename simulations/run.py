@@ -79,7 +79,7 @@ def run(settings: RunSettings) -> Summary:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
     with watch.phase("evaluation"):
         prepare, cache = PrepareSettings(grid=study.grid), out / "evaluation" / "cache"
-        subjects = find_subjects(consortium, truth, prepare, cache, settings.workers, failures)
+        subjects = find_subjects(consortium, truth, study.sequences, prepare, cache, settings.workers, failures)
         with console.progress("measuring") as advance:
             evaluation = evaluate(
                 release, subjects, consortium.training(), held_out=consortium.held_out, advance=advance
@@ -97,7 +97,7 @@ def run(settings: RunSettings) -> Summary:
         cost=watch.cost(resumed=resumed),
     )
     write_summary(out / "summary.json", summary)
-    write_page(out / "report.html", summary, evaluation.gallery)
+    write_page(out / "report.html", summary, evaluation.gallery, evaluation.styles)
     return summary
 
 

@@ -44,11 +44,15 @@ class SequenceEncoder(nn.Module):
         self.mix = nn.Linear(2 * trunk.width, trunk.width)
         self.out = DomainHeads(domains, trunk.width, style_size)
 
-    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
-        """Encode image (B, 1, H, W) under domain (B,) to a code (B, S)."""
+    def features(self, image: Tensor) -> Tensor:
+        """Return what the heads see of image (B, 1, H, W), whatever its domain: (B, F)."""
         x = self.trunk(image).flatten(2)
         x = torch.cat([x.mean(2), (x.var(2, unbiased=False) + 1e-6).sqrt()], dim=1)
-        code: Tensor = self.out(F.leaky_relu(self.mix(x), 0.2), domain)
+        return F.leaky_relu(self.mix(x), 0.2)
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        """Encode image (B, 1, H, W) under domain (B,) to a code (B, S)."""
+        code: Tensor = self.out(self.features(image), domain)
         return code
 
 
