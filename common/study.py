@@ -103,6 +103,7 @@ class GeneratorStage(StageSettings):
 
     backbone: Literal["swin", "convnext"] = "swin"
     first_weights: Literal["he", "uniform"] = "he"
+    start_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     adam_beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.0
     discriminator_learning_rate: Rate = 2e-3
     adversarial_weight: Weight = 1.0

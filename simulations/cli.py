@@ -98,6 +98,10 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, show_default=False, help="Seed of the phantoms; default: the study's.")
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Release that the generator goes on from, as the study names it."),
+    ] = None,
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the verdict.")] = False,
 ) -> None:
@@ -117,6 +121,7 @@ def run(
         scale=scale.value,
         patients=patients,
         seed=seed,
+        start_from=start_from,
         workers=_all_if(workers),
     )
     summary = run_study(settings)

@@ -45,6 +45,7 @@ def run_federation(
     workdirs: Path | None = None,
     client: ClientApp = real_client,
     build: ModelBuilder = build_model,
+    start_from: Path | None = None,
 ) -> RunResult:
     """Run a study over site folders on this machine.
 
@@ -58,6 +59,7 @@ def run_federation(
         on_event: hears the server's events and, in process, every training step.
         workdirs: where the sites keep caches and states, `out/sites` unless given; runs may share it.
         client, build: other apps and networks than the real ones; the sites then share this process.
+        start_from: folder of the release that the study's generator goes on from, where it names one.
 
     Returns:
         How the run ended; `require_complete()` raises FederationError unless complete.
@@ -71,6 +73,8 @@ def run_federation(
     asked = out / "journal" / "asked.toml"
     write_whole(asked, to_toml(study).encode())
     settings: Settings = {"study": str(asked), "out": str(out), "resume": resume}
+    if start_from is not None:
+        settings["start_from"] = str(start_from)
     hearing = _Hearing(on_event, study)
     try:
         if engine == "ray":

@@ -8,8 +8,10 @@ from pathlib import Path
 from client.data.preprocessing import PrepareSettings
 from common import console
 from common.errors import StudyError
+from common.nets.stage_models import build_model
 from common.release import load_release
 from common.study import Stage, Study, load_study
+from server.continuation import continuing
 from simulations.cohort import cohort_of, draw_phantoms
 from simulations.comparison.evaluation import evaluate
 from simulations.comparison.truth import Truth, read_truth
@@ -38,6 +40,7 @@ class RunSettings:
         scale: multiples of rounds and patients.
         patients: phantom patients a site; None as the cohort says.
         seed: of the phantoms; None as the study says.
+        start_from: folder of the release that the generator goes on from, where the study names one.
         workers: processes that make and prepare cases, and processors for the sites (`federation.at_work`).
     """
 
@@ -49,6 +52,7 @@ class RunSettings:
     scale: ScaleName = "tiny"
     patients: int | None = None
     seed: int | None = None
+    start_from: Path | None = None
     workers: int = 1
 
 
@@ -67,13 +71,23 @@ def run(settings: RunSettings) -> Summary:
     if resumed and not settings.resume:
         raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")
     study = scaled(load_study(settings.study), SCALES[settings.scale])
+    continuing(build_model, study, settings.start_from)
     with watch.phase("phantom"):
         truth = find_truth(settings, study)
     files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)
     with watch.phase("training"), training_progress(study) as listen:
-        run_federation(study, files, out, settings.engine, settings.resume, listen, settings.workers).require_complete()
+        run_federation(
+            study,
+            files,
+            out,
+            settings.engine,
+            settings.resume,
+            listen,
+            settings.workers,
+            start_from=settings.start_from,
+        ).require_complete()
     release, consortium = load_release(out / "release"), open_consortium(files, study)
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)

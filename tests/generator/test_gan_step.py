@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from client.privacy.outbound import LOSSES
 from client.training.gan_step import GanStep, build_step
 from client.training.trainer import NothingToTrainError, draw_batches, fit
 from common.nets.first_weights import initialise
@@ -117,6 +118,13 @@ def test_diversity_is_asked_of_drawn_styles_alone_and_fades(make_store, make_stu
         weights.append(step._diversity(batch, drawn)["diversity"][0])
         fit(step, [batch], lambda number, losses: None)
     assert weights == [2.0, 1.5, 1.0, 0.5, 0.0]
+
+
+def test_all_that_the_step_reports_may_leave_the_hospital(make_store, make_study, domains):
+    heard = set()
+    step = step_on(make_store(BOTH, BOTH), make_study("use", "diversity_weight = 1.0"), domains)
+    fit(step, batches(step, 4), lambda number, losses: heard.update(losses))
+    assert "diversity" in heard and heard <= LOSSES
 
 
 def test_without_diversity_no_second_style_is_drawn(make_store, make_study, domains):
