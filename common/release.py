@@ -163,6 +163,14 @@ class Release:
         return self.manifest.plan.domains(self.study)
 
     @property
+    def trained_domains(self) -> tuple[Domain, ...]:
+        """The generator's domains, twins included, whose own tensors some site trained; the others are not used."""
+        from common.parameters import DOMAIN_PREFIX
+
+        groups = self.manifest.stages[Stage.GENERATOR].lineage.groups
+        return tuple(domain for domain in self.domains if DOMAIN_PREFIX + domain.key in groups)
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages that the release holds, in order."""
         return tuple(stage for stage in Stage if stage in self.manifest.stages)

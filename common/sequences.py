@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -29,6 +30,13 @@ class Sequence(StrEnum):
 
 STRUCTURAL = (Sequence.T1, Sequence.T1GD, Sequence.T2, Sequence.FLAIR)
 """The four sequences of a standard glioma protocol, in the order of every channel axis."""
+
+
+def in_order(sequences: Iterable[Sequence]) -> tuple[Sequence, ...]:
+    """Return `sequences` in the vocabulary's order, the structural ones first."""
+    wanted = set(sequences)
+    return tuple(sequence for sequence in Sequence if sequence in wanted)
+
 
 QUANTITATIVE = frozenset({Sequence.T1MAP, Sequence.ADC, Sequence.CBV})
 """Maps in physical units: never N4-corrected, never grey-normalised."""

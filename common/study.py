@@ -111,18 +111,24 @@ class StageSettings(Frozen):
 
 
 class GeneratorStage(StageSettings):
-    """UMMGAT (npj Precis Onc 9:384): loss weights of the unpaired game and of the paired term.
+    """UMMGAT (npj Precis Onc 9:384): its networks, and the weights of the unpaired game and of the paired term.
 
     `cross_fit` also trains two generators on half of each site's training patients, with these same settings: the later
     stages then fill a training patient by the one that did not see that patient. It triples the generator's time.
     """
 
     cross_fit: bool = False
+    backbone: Literal["swin", "convnext"] = "swin"
+    first_weights: Literal["he", "uniform"] = "he"
+    start_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    adam_beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.0
     discriminator_learning_rate: Rate = 2e-3
     adversarial_weight: Weight = 1.0
     r1_weight: Weight = 1.0
+    r1_every: Annotated[int, Field(ge=1, le=64)] = 1
     style_weight: Weight = 1.0
     lesion_style_weight: Weight = 1.0
+    diversity_weight: Weight = 0.0
     cycle_weight: Weight = 1.0
     identity_weight: Weight = 1.0
     paired_weight: Weight = 10.0

@@ -9,6 +9,7 @@ from common.logs import logger
 from common.nets.stage_models import build_model
 from common.study import load_study
 from server.config import read_run_config
+from server.continuation import continuing
 from server.events import Event, Listener, RoundFinished, RunFinished, SiteAnswered
 from server.rounds import run_study
 from server.stages import ModelBuilder
@@ -37,8 +38,8 @@ def make_app(on_event: Listener = log_event, build: ModelBuilder = build_model) 
     def main(grid: Grid, context: Context) -> None:
         config = read_run_config(context.run_config)
         study = load_study(config.study_path)
-        weights = config.identifier_weights_path
-        run_study(grid, study, config.out_path, config.resume, on_event, build, weights).require_complete()
+        weights, begun = config.identifier_weights_path, continuing(build, study, config.start_path)
+        run_study(grid, study, config.out_path, config.resume, on_event, begun, weights).require_complete()
 
     return app
 

@@ -13,17 +13,23 @@ from common.study import Frozen
 
 
 class RunConfig(Frozen):
-    """What `flwr run --run-config` gives: path of the study, folder of the run, whether to resume, first weights."""
+    """What `flwr run --run-config` gives: the study, the run's folder, whether to resume, and what to begin with."""
 
     study: Annotated[str, Field(min_length=1)]
     out: Annotated[str, Field(min_length=1)]
     resume: bool = False
     identifier_weights: str = ""
+    start_from: str = ""
 
     @property
     def study_path(self) -> Path:
         """Path of the study.toml."""
         return Path(self.study)
+
+    @property
+    def start_path(self) -> Path | None:
+        """Folder of the release that the generator goes on from, where one is given."""
+        return Path(self.start_from) if self.start_from else None
 
     @property
     def out_path(self) -> Path:

@@ -104,6 +104,10 @@ def run(
             show_default=False, help="First weights of the identifier (safetensors), as the study names them."
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Release that the generator goes on from, as the study names it."),
+    ] = None,
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print summary.json instead of the verdict.")] = False,
 ) -> None:
@@ -124,6 +128,7 @@ def run(
         patients=patients,
         seed=seed,
         identifier_weights=identifier_weights,
+        start_from=start_from,
         workers=_all_if(workers),
     )
     summary = run_study(settings)

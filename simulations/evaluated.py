@@ -14,6 +14,7 @@ from client.inference.complete import CompletedCase, complete_folder
 from client.inference.identify import BbbResult
 from common.errors import DataError
 from common.release import IdentifierFacts
+from common.sequences import Sequence
 from simulations.comparison.identification import Decision, compare_identification
 from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
@@ -74,18 +75,22 @@ def result_of(bbb: Mapping[str, Any]) -> BbbResult:
 def find_subjects(
     consortium: Consortium,
     truth: Truth | None,
+    sequences: Iterable[Sequence],
     settings: PrepareSettings,
     cache: Path,
     workers: int,
     failures: list[str],
 ) -> list[Subject]:
-    """Return the evaluated patients; a phantom's truth is prepared into `cache`, as its hospital prepares its scans."""
+    """Return the evaluated patients.
+
+    Of a phantom's truth the `sequences` are prepared into `cache`, as its hospital prepares its scans.
+    """
     subjects = []
     for name in consortium.sites:
         cases = consortium.evaluated(name)
         true = {case.case: case for case in cases}
         if truth is not None:
-            true, problems = truth.prepare(name, list(true), settings, cache, workers)
+            true, problems = truth.prepare(name, list(true), sequences, settings, cache, workers)
             failures += problems
         subjects += [Subject(name, case, true[case.case]) for case in cases if case.case in true]
     return subjects

@@ -46,6 +46,7 @@ def run_federation(
     client: ClientApp = real_client,
     build: ModelBuilder = build_model,
     identifier_weights: Path | None = None,
+    start_from: Path | None = None,
 ) -> RunResult:
     """Run a study over site folders on this machine.
 
@@ -60,6 +61,7 @@ def run_federation(
         workdirs: where the sites keep caches and states, `out/sites` unless given; runs may share it.
         client, build: other apps and networks than the real ones; the sites then share this process.
         identifier_weights: file of the identifier's first weights, where the study names one.
+        start_from: folder of the release that the study's generator goes on from, where it names one.
 
     Returns:
         How the run ended; `require_complete()` raises FederationError unless complete.
@@ -75,6 +77,8 @@ def run_federation(
     settings: Settings = {"study": str(asked), "out": str(out), "resume": resume}
     if identifier_weights is not None:
         settings["identifier_weights"] = str(identifier_weights)
+    if start_from is not None:
+        settings["start_from"] = str(start_from)
     hearing = _Hearing(on_event, study)
     try:
         if engine == "ray":

@@ -8,8 +8,10 @@ from pathlib import Path
 from client.data.preprocessing import PrepareSettings
 from common import console
 from common.errors import StudyError
+from common.nets.stage_models import build_model
 from common.release import load_release
 from common.study import Study, load_study
+from server.continuation import continuing
 from server.first_weights import read_first_weights
 from simulations.cohort import cohort_of, draw_phantoms
 from simulations.comparison.cross_fit import open_cross_fit
@@ -41,6 +43,7 @@ class RunSettings:
         patients: phantom patients a site; None as the cohort says.
         seed: of the phantoms; None as the study says.
         identifier_weights: file of the identifier's first weights, where the study names one.
+        start_from: folder of the release that the generator goes on from, where the study names one.
         workers: processes that make and prepare cases, and processors for the sites (`federation.at_work`).
     """
 
@@ -53,6 +56,7 @@ class RunSettings:
     patients: int | None = None
     seed: int | None = None
     identifier_weights: Path | None = None
+    start_from: Path | None = None
     workers: int = 1
 
 
@@ -72,6 +76,7 @@ def run(settings: RunSettings) -> Summary:
         raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")
     study = scaled(load_study(settings.study), SCALES[settings.scale])
     read_first_weights(study, settings.identifier_weights)
+    continuing(build_model, study, settings.start_from)
     with watch.phase("phantom"):
         truth = find_truth(settings, study)
     files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
@@ -87,15 +92,16 @@ def run(settings: RunSettings) -> Summary:
             listen,
             settings.workers,
             identifier_weights=settings.identifier_weights,
+            start_from=settings.start_from,
         ).require_complete()
     release, consortium = load_release(out / "release"), open_consortium(files, study)
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
     with watch.phase("evaluation"):
         prepare, cache = PrepareSettings(grid=study.grid), out / "evaluation" / "cache"
-        subjects = find_subjects(consortium, truth, prepare, cache, settings.workers, failures)
         training = consortium.training()
         cross_fit = open_cross_fit(out, release, training)
+        subjects = find_subjects(consortium, truth, study.sequences, prepare, cache, settings.workers, failures)
         with console.progress("measuring") as advance:
             evaluation = evaluate(
                 release, subjects, training, held_out=consortium.held_out, advance=advance, cross_fit=cross_fit
@@ -113,7 +119,7 @@ def run(settings: RunSettings) -> Summary:
         cost=watch.cost(resumed=resumed),
     )
     write_summary(out / "summary.json", summary)
-    write_page(out / "report.html", summary, evaluation.gallery)
+    write_page(out / "report.html", summary, evaluation.gallery, evaluation.styles)
     return summary
 
 

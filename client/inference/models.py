@@ -12,7 +12,6 @@ from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
 from common.nets.segmenter import Segmenter
 from common.nets.ummgat import Ummgat
-from common.parameters import DOMAIN_PREFIX
 from common.release import Release
 from common.sequences import Domain
 from common.study import Stage
@@ -59,5 +58,4 @@ def open_models(release: Release, device: torch.device | None = None) -> Release
 
 def trained_domains(release: Release) -> tuple[Domain, ...]:
     """Return the image domains whose own tensors some site trained, in the generator's order."""
-    groups = release.manifest.stages[Stage.GENERATOR].lineage.groups
-    return tuple(domain for domain in release.domains if not domain.lesion and DOMAIN_PREFIX + domain.key in groups)
+    return tuple(domain for domain in release.trained_domains if not domain.lesion)

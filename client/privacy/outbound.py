@@ -26,7 +26,7 @@ log = logger(__name__)
 
 LOSSES = frozenset(
     {
-        *("loss", "discriminator", "adversarial", "style", "lesion_style", "cycle", "identity", "paired"),
+        *("loss", "discriminator", "adversarial", "style", "lesion_style", "diversity", "cycle", "identity", "paired"),
         *("synthesis", "segmentation", "dice", "cross_entropy", "consistency"),
     }
 )

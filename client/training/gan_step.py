@@ -1,77 +1,31 @@
-"""One step of the UMMGAT game (npj Precis Onc 9:384) on a site's incomplete data.
+"""One step of the UMMGAT game (npj Precis Onc 9:384) on rows drawn by `client.training.gan_batch`.
 
-A row of a batch is a source slice, mirrored by lot, with a target domain and a style: of the rows half take the
-domain's typical style, a quarter one that the mapper draws, a quarter that of a picture. Where the target is one of the
-site's own domains, a real picture of it from another draw is the reference: the encoder reads the style from it, the
-discriminator sees it as real. Where the target belongs to another site, the style is always the mapper's, and that
-site's heads stay frozen; what is drawn towards it never updates a discriminator. A row whose target is its own source
-is the identity; a row whose patient has the target registered to the source carries a paired target, unless the study
-says `pairs = "ignore"`.
+Where the target is one of the site's own domains, the encoder reads the style from the reference and the discriminator
+sees the reference as real. Where the target belongs to another site, the style is always the mapper's, and that site's
+heads stay frozen; what is drawn towards it never updates a discriminator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
-from client.training.batches import move
+from client.training.gan_batch import GanBatch, GanDraw, holding
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError, descend, half_precision
-from common.generative.adversarial import discriminator_loss, generator_loss, r1_penalty
+from common.generative.adversarial import discriminator_loss, diversity_loss, generator_loss, r1_penalty
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED
 from common.sequences import Domain, Sequence
-from common.study import Stage, Study
+from common.study import GeneratorStage, Stage, Study
 
-IDENTITY_SHARE = 0.15
-OWN_PAIR_SHARE = 0.6
-FOREIGN_SHARE = 0.25
-TYPICAL_STYLE_SHARE = 0.5
-"""Of the rows, in quarters, in the typical style: the one that fills and harmonizes."""
-PICTURE_SHARE = 0.25
-"""Of the rows, in quarters, in the style of the reference, where the target is the site's own. The rest take a drawn
-style."""
-R1_EVERY = 4
-
-
-@dataclass(frozen=True)
-class GanBatch:
-    """B rows of the game.
-
-    Attributes:
-        source, target, reference: greys (B, 1, H, W) in [-1, 1]; `target` is meaningful where `paired`,
-            `reference` where `own`.
-        source_number, target_number: domain numbers (B,).
-        brain, lesion, reference_lesion: masks (B, 1, H, W) bool; empty lesions where unknown.
-        paired: (B,) the target is registered to the source.
-        own: (B,) the target domain is the site's.
-        latent: the mapper's z (B, Z), zero in the rows that train the typical style.
-        by_picture: (B,) the style is read from the reference instead.
-    """
-
-    source: Tensor
-    source_number: Tensor
-    target: Tensor
-    target_number: Tensor
-    reference: Tensor
-    brain: Tensor
-    lesion: Tensor
-    reference_lesion: Tensor
-    paired: Tensor
-    own: Tensor
-    latent: Tensor
-    by_picture: Tensor
-
-    def to(self, device: torch.device) -> GanBatch:
-        """Return the batch on `device`."""
-        return move(self, device)
+Terms = dict[str, tuple[float, Tensor]]
+"""By name, what a loss weighs and its value."""
 
 
 class GanStep:
@@ -82,21 +36,28 @@ class GanStep:
         if settings is None:
             raise ValueError("the study has no generator stage")
         self.model, self.store, self.device, self.settings = model.to(device), store, device, settings
-        self.use_pairs = study.data.pairs == "use"
         self.images = tuple(domain for domain in model.domains if not domain.lesion)
         held = {sequence for case in store.cases for sequence in case.sequences}
         own = [domain for domain in self.images if domain.site == site and domain.sequence in held]
         self.own = {domain.sequence: model.number(domain) for domain in own}
-        self.foreign = [model.number(domain) for domain in self.images if domain.site != site]
         self.site = site
         if not self.own:
             raise NothingToTrainError("no case has a sequence of the study")
+        self.draw_rows = GanDraw(
+            store,
+            self.own,
+            foreign=tuple(model.number(domain) for domain in self.images if domain.site != site),
+            size=settings.batch_size,
+            latent_size=model.mapper.latent_size,
+            use_pairs=study.data.pairs == "use",
+            diverse=settings.diversity_weight > 0,
+        )
         self._train_own_heads_alone()
         self.judging = _trainable(model.discriminator)
         drawing = _trainable(model.generator) + _trainable(model.encoder) + _trainable(model.mapper)
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
-            "generator": _adam(drawing, settings.learning_rate, settings.weight_decay),
-            "discriminator": _adam(self.judging, settings.discriminator_learning_rate, settings.weight_decay),
+            "generator": _adam(drawing, settings.learning_rate, settings),
+            "discriminator": _adam(self.judging, settings.discriminator_learning_rate, settings),
         }
         self.steps = 0
 
@@ -107,64 +68,9 @@ class GanStep:
             for key, head in net.out.heads.items():
                 head.requires_grad_(key in own)
 
-    # ---- drawing a batch
-
     def draw(self, generator: torch.Generator) -> GanBatch:
-        """Draw one batch: source slices, target domains, references and, where allowed, paired targets."""
-        count = self.settings.batch_size
-        drawn = self.store.draw(count, generator, lambda case: bool(set(case.sequences) & set(self.own)))
-        sources = mirror_some(drawn, generator)
-        picks = [self._pick(self.store.cases[index], generator) for index in sources.case_index.tolist()]
-        numbers = {number: sequence for sequence, number in self.own.items()}
-        source = torch.stack([sources.images[sequence][row] for row, (sequence, _) in enumerate(picks)])
-        target = torch.full_like(source, -1)
-        reference = torch.full_like(source, -1)
-        reference_lesion = torch.zeros_like(sources.brain)
-        paired = torch.zeros(count, dtype=torch.bool)
-        own = torch.zeros(count, dtype=torch.bool)
-        for row, (sequence, number) in enumerate(picks):
-            wanted = numbers.get(number)
-            if wanted is None:
-                continue
-            own[row] = True
-            if wanted == sequence or (self.use_pairs and bool(sources.present[wanted][row])):
-                paired[row] = True
-                target[row] = sources.images[wanted][row]
-            other = self.store.draw(1, generator, _holding(wanted))
-            reference[row] = other.images[wanted][0]
-            reference_lesion[row] = other.whole_tumour[0]
-        rows = torch.arange(count)
-        latent = torch.randn(count, self.model.mapper.latent_size, generator=generator)
-        return GanBatch(
-            source=source,
-            source_number=torch.tensor([self.own[sequence] for sequence, _ in picks]),
-            target=target,
-            target_number=torch.tensor([number for _, number in picks]),
-            reference=reference,
-            brain=sources.brain,
-            lesion=sources.whole_tumour,
-            reference_lesion=reference_lesion,
-            paired=paired,
-            own=own,
-            latent=torch.where((rows % 4 < 4 * TYPICAL_STYLE_SHARE)[:, None], 0.0, latent),
-            by_picture=own & (rows % 4 >= 4 * (1 - PICTURE_SHARE)),
-        ).to(self.device)
-
-    def _pick(self, case: CachedCase, generator: torch.Generator) -> tuple[Sequence, int]:
-        """Choose a source sequence of `case` and a target domain's number."""
-        held = [sequence for sequence in case.sequences if sequence in self.own]
-        source = held[_below(len(held), generator)]
-        chance = float(torch.rand((), generator=generator))
-        if chance < IDENTITY_SHARE:
-            return source, self.own[source]
-        chance = (chance - IDENTITY_SHARE) / (1 - IDENTITY_SHARE)
-        partners = [sequence for sequence in held if sequence != source]
-        if self.use_pairs and partners and chance < OWN_PAIR_SHARE:
-            return source, self.own[partners[_below(len(partners), generator)]]
-        if self.foreign and float(torch.rand((), generator=generator)) < FOREIGN_SHARE:
-            return source, self.foreign[_below(len(self.foreign), generator)]
-        numbers = [number for sequence, number in sorted(self.own.items()) if sequence != source] or [self.own[source]]
-        return source, numbers[_below(len(numbers), generator)]
+        """Draw one batch."""
+        return self.draw_rows(generator).to(self.device)
 
     # ---- one step
 
@@ -179,18 +85,19 @@ class GanStep:
         return losses
 
     def _judge(self, batch: GanBatch, drawn: Tensor) -> dict[str, float]:
-        """Update the discriminator on the rows of the site's own domains, R1 on every `R1_EVERY`-th step."""
+        """Update the discriminator on the rows of the site's own domains, R1 on every `r1_every`-th step."""
         if not bool(batch.own.any()):
             return {}
         judge = self.model.discriminator
         real, number = batch.reference[batch.own], batch.target_number[batch.own]
-        with_r1 = self.steps % R1_EVERY == 0
+        settings = self.settings
+        with_r1 = self.steps % settings.r1_every == 0
         real.requires_grad_(with_r1)
         real_logits = judge(real, number)
         loss = discriminator_loss(real_logits, judge(drawn[batch.own], number))
         total = loss
         if with_r1:
-            total = loss + self.settings.r1_weight * R1_EVERY * r1_penalty(real_logits, real)
+            total = loss + settings.r1_weight * settings.r1_every * r1_penalty(real_logits, real)
         self._step("discriminator", total)
         return {"discriminator": float(loss.detach())}
 
@@ -198,7 +105,7 @@ class GanStep:
         """Update generator, encoder and mapper."""
         settings, model = self.settings, self.model
         with _frozen(self.judging):
-            terms = {
+            terms: Terms = {
                 "adversarial": (
                     settings.adversarial_weight,
                     generator_loss(model.discriminator(drawn, batch.target_number)),
@@ -208,6 +115,7 @@ class GanStep:
                 code = model.encoder(drawn, batch.target_number)
             terms["style"] = (settings.style_weight, (code - style).abs().mean())
             terms |= self._lesion_style(batch, drawn) | self._paired(batch, drawn) | self._cycle(batch, drawn)
+            terms |= self._diversity(batch, drawn)
             self._step("generator", torch.stack([weight * term for weight, term in terms.values()]).sum())
         return {name: float(term.detach()) for name, (_, term) in terms.items()}
 
@@ -220,7 +128,7 @@ class GanStep:
         seen = self.model.encoder(batch.reference[rows], batch.target_number[rows])
         return style.index_put((rows,), seen.to(style.dtype))
 
-    def _lesion_style(self, batch: GanBatch, drawn: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _lesion_style(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Compare the codes of the drawn lesion and of the reference's lesion under the twin's head (UMMGAT LAM)."""
         rows = batch.own & batch.lesion.flatten(1).any(1) & batch.reference_lesion.flatten(1).any(1)
         if self.settings.lesion_style_weight == 0 or not bool(rows.any()):
@@ -231,12 +139,12 @@ class GanStep:
             code = self.model.encoder(_only(drawn[rows], batch.lesion[rows]), twin)
         return {"lesion_style": (self.settings.lesion_style_weight, (code - wanted).abs().mean())}
 
-    def _paired(self, batch: GanBatch, drawn: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _paired(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Absolute error to the registered target, lesions weighted, identity rows apart."""
         identity = batch.paired & (batch.source_number == batch.target_number)
         pairs = batch.paired & ~identity
         weights = {"identity": self.settings.identity_weight, "paired": self.settings.paired_weight}
-        terms = {}
+        terms: Terms = {}
         for name, rows in (("identity", identity), ("paired", pairs)):
             if bool(rows.any()):
                 weight = batch.brain[rows] * (1 + self.settings.paired_lesion_weight * batch.lesion[rows])
@@ -244,7 +152,7 @@ class GanStep:
                 terms[name] = (weights[name], (error * weight).sum() / weight.sum())
         return terms
 
-    def _cycle(self, batch: GanBatch, drawn: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _cycle(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Redraw the unpaired rows back in their source's own style."""
         rows = ~batch.paired
         if self.settings.cycle_weight == 0 or not bool(rows.any()):
@@ -254,6 +162,23 @@ class GanStep:
             style = self.model.encoder(source, batch.source_number[rows])
             back = self._redraw(drawn[rows], style, brain)
         return {"cycle": (self.settings.cycle_weight, ((back - source).abs() * brain).sum() / brain.sum())}
+
+    def _diversity(self, batch: GanBatch, drawn: Tensor) -> Terms:
+        """Reward the distance to a drawing of the same rows in a second style of the same domain."""
+        if batch.other_latent is None or not bool(batch.in_drawn_style.any()):
+            return {}
+        rows, weight = batch.in_drawn_style, self.settings.diversity_weight * (1 - self._progress())
+        brain = batch.brain[rows]
+        with torch.no_grad(), self._autocast():
+            style = self.model.mapper(batch.other_latent[rows], batch.target_number[rows])
+            other = self._redraw(batch.source[rows], style, brain)
+        return {"diversity": (weight, diversity_loss(drawn[rows], other, brain))}
+
+    def _progress(self) -> float:
+        """Return the share of the stage's steps that are done; the optimiser counts them from round to round."""
+        first = next(iter(self.optimisers["generator"].state.values()), None)
+        done = 0 if first is None else int(first["step"])
+        return min(done / (self.settings.rounds * self.settings.local_steps), 1.0)
 
     def _redraw(self, image: Tensor, style: Tensor, brain: Tensor) -> Tensor:
         """Draw inside the brain; outside stays background, -1."""
@@ -272,7 +197,7 @@ class GanStep:
         counts = {SHARED: len(self.store.patients(lambda case: bool(set(case.sequences) & set(self.own))))}
         for sequence, number in self.own.items():
             domain = self.model.domains[number]
-            counts[DOMAIN_PREFIX + domain.key] = len(self.store.patients(_holding(sequence)))
+            counts[DOMAIN_PREFIX + domain.key] = len(self.store.patients(holding(sequence)))
             counts[DOMAIN_PREFIX + domain.twin.key] = len(self.store.patients(_lesion_of(sequence)))
         return {group: count for group, count in counts.items() if count}
 
@@ -337,18 +262,10 @@ def _trainable(net: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in net.parameters() if parameter.requires_grad]
 
 
-def _adam(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Adam, decoupled weight decay; first beta 0.5, for the papers' 0 bursts at the rates that tiny models need."""
-    return adamw(parameters, learning_rate, weight_decay, betas=(0.5, 0.99))
-
-
-def _holding(sequence: Sequence) -> Callable[[CachedCase], bool]:
-    return lambda case: sequence in case.sequences
+def _adam(parameters: list[nn.Parameter], learning_rate: float, settings: GeneratorStage) -> torch.optim.AdamW:
+    """Adam, weight decay decoupled; the papers' second beta."""
+    return adamw(parameters, learning_rate, settings.weight_decay, betas=(settings.adam_beta_1, 0.99))
 
 
 def _lesion_of(sequence: Sequence) -> Callable[[CachedCase], bool]:
     return lambda case: sequence in case.sequences and case.label_kind is not LabelKind.NONE
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator).item())

@@ -1,4 +1,4 @@
-"""The adversarial game of StarGAN-v2 / UMMGAT: non-saturating losses and the R1 penalty on real pictures."""
+"""The adversarial game of StarGAN-v2 / UMMGAT: non-saturating losses, the R1 penalty on real pictures, diversity."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
     return gradient.square().sum((1, 2, 3)).mean() / 2
+
+
+def diversity_loss(drawn: Tensor, other: Tensor, brain: Tensor) -> Tensor:
+    """Minus the mean distance, inside the brain, of two drawings in two styles of a domain (StarGAN-v2, eq. 3).
+
+    Args:
+        drawn, other: greys (B, 1, H, W); `other` is the fixed one of the two, as in StarGAN-v2's code.
+        brain: mask (B, 1, H, W) bool.
+    """
+    return -((drawn - other.detach()).abs() * brain).sum() / brain.sum()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.nets.style import ConvTrunk, DomainHeads
+from common.nets.style import DomainHeads
+from common.nets.trunks import ConvTrunk, ResidualTrunk
 from common.sequences import Domain
 
 
@@ -16,11 +17,11 @@ class Discriminator(nn.Module):
     logit of the mean features.
     """
 
-    def __init__(self, domains: tuple[Domain, ...], widths: tuple[int, ...]) -> None:
+    def __init__(self, domains: tuple[Domain, ...], trunk: ConvTrunk | ResidualTrunk) -> None:
         super().__init__()
-        self.trunk = ConvTrunk(widths)
-        self.mix = nn.Conv2d(widths[-1], widths[-1], 1)
-        self.out = DomainHeads(domains, widths[-1], 1)
+        self.trunk = trunk
+        self.mix = nn.Conv2d(trunk.width, trunk.width, 1)
+        self.out = DomainHeads(domains, trunk.width, 1)
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
         """Judge image (B, 1, H, W) as one of domain (B,); returns logits (B,)."""

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from common.nets.conditional_unet import ConditionalUNet
+from common.nets.first_weights import initialise
 from common.nets.identifier import Identifier
 from common.nets.segmenter import Segmenter
-from common.nets.ummgat import Ummgat, initialise
+from common.nets.ummgat import Ummgat
 from common.nets.validation_table import ValidationTable
 from common.sequences import Domain
-from common.study import Stage, Study
+from common.study import GeneratorStage, Stage, Study
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
@@ -21,8 +22,9 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
         torch.manual_seed(seed)  # the initialisers of MONAI and torch know no generator
         match stage:
             case Stage.GENERATOR | Stage.GENERATOR_FOLD_1 | Stage.GENERATOR_FOLD_2:
-                model: nn.Module = Ummgat(domains, study.size)
-                initialise(model, generator)
+                settings = study.stages.generator or GeneratorStage()
+                model: nn.Module = Ummgat(domains, study.size, settings.backbone)
+                initialise(model, generator, settings.first_weights)
             case Stage.SYNTHESISER:
                 model = ConditionalUNet(study.size)
             case Stage.SEGMENTER:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.nets.trunks import ConvTrunk, ResidualTrunk
 from common.sequences import Domain
 
 
@@ -29,50 +32,43 @@ class DomainHeads(nn.Module):
         return torch.einsum("bof,bf->bo", weight, x) + bias
 
 
-class ConvTrunk(nn.Module):
-    """Strided convolutions to a feature vector: what sequence encoder and discriminator see a picture with."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip((1, *widths[:-1]), widths, strict=True)
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) to (B, C, H', W')."""
-        x = image
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-        return x
-
-
 class SequenceEncoder(nn.Module):
     """E_d(x): the style code of a picture as seen by domain d's head.
 
     Mean and spread of the features over the picture are kept: a style is a distribution of greys, not a place.
     """
 
-    def __init__(self, domains: tuple[Domain, ...], widths: tuple[int, ...], style_size: int) -> None:
+    def __init__(self, domains: tuple[Domain, ...], trunk: ConvTrunk | ResidualTrunk, style_size: int) -> None:
         super().__init__()
-        self.trunk = ConvTrunk(widths)
-        self.mix = nn.Linear(2 * widths[-1], widths[-1])
-        self.out = DomainHeads(domains, widths[-1], style_size)
+        self.trunk = trunk
+        self.mix = nn.Linear(2 * trunk.width, trunk.width)
+        self.out = DomainHeads(domains, trunk.width, style_size)
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return what the heads see of image (B, 1, H, W), whatever its domain: (B, F)."""
+        x = self.trunk(image).flatten(2)
+        x = torch.cat([x.mean(2), (x.var(2, unbiased=False) + 1e-6).sqrt()], dim=1)
+        return F.leaky_relu(self.mix(x), 0.2)
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
         """Encode image (B, 1, H, W) under domain (B,) to a code (B, S)."""
-        x = self.trunk(image).flatten(2)
-        x = torch.cat([x.mean(2), (x.var(2, unbiased=False) + 1e-6).sqrt()], dim=1)
-        code: Tensor = self.out(F.leaky_relu(self.mix(x), 0.2), domain)
+        code: Tensor = self.out(self.features(image), domain)
         return code
 
 
 class Mapper(nn.Module):
-    """M_d(z): a style code of domain d without a picture; z = 0 is the domain's typical one."""
+    """M_d(z): a style code of domain d without a picture; z = 0 is the domain's typical one.
 
-    def __init__(self, domains: tuple[Domain, ...], latent_size: int, width: int, style_size: int) -> None:
+    `depth` layers are shared and the domain's own is linear. StarGAN-v2 gives each domain three more layers of its own;
+    here, where a domain's layers travel from its site to all others in every round, they stay small.
+    """
+
+    def __init__(self, domains: tuple[Domain, ...], latent_size: int, width: int, depth: int, style_size: int) -> None:
         super().__init__()
         self.latent_size = latent_size
-        self.trunk = nn.Sequential(nn.Linear(latent_size, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        sides = (latent_size, *[width] * depth)
+        layers = [layer for a, b in pairwise(sides) for layer in (nn.Linear(a, b), nn.ReLU())]
+        self.trunk = nn.Sequential(*layers)
         self.out = DomainHeads(domains, width, style_size)
 
     def forward(self, latent: Tensor, domain: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from client.inference.models import ReleasedModels, open_models
 from common.release import Release
-from common.sequences import STRUCTURAL
+from common.sequences import in_order
 from simulations.baselines import fit_baselines
 from simulations.comparison.cross_fit import PencilOf
 from simulations.comparison.hypotheses import compare_hypotheses
 from simulations.comparison.segmentation import compare_segmentation
+from simulations.comparison.style_codes import StyleMap, map_styles
 from simulations.comparison.subject import Pencil, Subject
 from simulations.comparison.translation import Translation, compare_translation, measure_fill_gap
 from simulations.report.gallery import choose, hypotheses_row, segmentation_row, translation_rows
@@ -26,13 +27,14 @@ GAP_PATIENTS = 2
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured; `fill_gap` is None where nobody was held out."""
+    """What was measured; `fill_gap` is None where nobody was held out, `styles` where there are too few patients."""
 
     translation: Translation
     fill_gap: FillGap | None
     hypotheses: tuple[Hypotheses, ...]
     segmentation: tuple[Segmentation, ...]
     gallery: Gallery
+    styles: StyleMap | None
 
 
 def evaluate(
@@ -55,9 +57,10 @@ def evaluate(
         cross_fit: the generators of a cross-fit; with them the fill gap looks at all training patients.
     """
     models = open_models(release)
-    pencil = Pencil(models.generator, models.domains, release.study.reference_site)
+    sequences = in_order(release.study.sequences)
+    pencil = Pencil(models.generator, models.domains, release.study.reference_site, sequences)
     steps = _Steps(len(subjects), advance)
-    baselines = {site: fit_baselines((one.own for one in patients), STRUCTURAL) for site, patients in training.items()}
+    baselines = {site: fit_baselines((one.own for one in patients), sequences) for site, patients in training.items()}
     translation = compare_translation(subjects, pencil, baselines, steps.next)
     settings = release.study.stages.synthesiser
     hypotheses: tuple[Hypotheses, ...] = ()
@@ -74,6 +77,7 @@ def evaluate(
         hypotheses=hypotheses,
         segmentation=segmentation,
         gallery=draw_gallery(release, models, pencil, subjects, translation),
+        styles=map_styles(subjects, pencil, models.generator, release.study.seed),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.data.cache import CachedCase, LabelKind
 from client.inference.fill import Translator, pick_domain, translate_volume
-from common.sequences import Domain, Sequence
+from common.sequences import STRUCTURAL, Domain, Sequence
 
 NCR, ET = 1, 4
 SAMPLED_EVERY = 2
@@ -79,11 +79,13 @@ class Pencil:
         generator: draws slices.
         domains: those that some site trained.
         reference_site: whose style serves where a site has no domain of its own.
+        sequences: those of the study, which are measured.
     """
 
     generator: Translator
     domains: tuple[Domain, ...]
     reference_site: str
+    sequences: tuple[Sequence, ...] = STRUCTURAL
     drawn: dict[tuple[object, ...], NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def domain(self, site: str, sequence: Sequence) -> Domain | None:

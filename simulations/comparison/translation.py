@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.inference.fill import pick_source
 from common.metrics.fidelity import Fidelity, mean_absolute_error, measure, to_greys
-from common.sequences import STRUCTURAL, Domain, Sequence
+from common.sequences import Domain, Sequence
 from simulations.baselines import Baselines
 from simulations.comparison.cross_fit import PencilOf
 from simulations.comparison.subject import Pencil, Subject
@@ -54,7 +54,7 @@ class Translation:
 def compare_translation(
     subjects: Items[Subject], pencil: Pencil, baselines: Mapping[str, Baselines], on_subject: Callable[[], None]
 ) -> Translation:
-    """Draw every ordered pair of structural sequences that a subject's truth holds, and measure.
+    """Draw every ordered pair of the study's sequences that a subject's truth holds, and measure.
 
     Args:
         subjects: the patients.
@@ -66,7 +66,7 @@ def compare_translation(
     own: dict[tuple[str, Sequence], list[float]] = {}
     error_of: dict[tuple[str, str], float] = {}
     for subject in subjects:
-        view, errors = _view(subject), []
+        view, errors = _view(subject, pencil.sequences), []
         for target in view.held:
             domain = pencil.domain(subject.site, target)
             if domain is None:
@@ -125,7 +125,8 @@ def _fill_errors(subjects: Iterable[Subject], pencil_of: PencilOf) -> FillErrors
     """Return, by site and sequence, each patient's error of filling what the hospital has from the rest of it."""
     errors: FillErrors = {}
     for subject in subjects:
-        view, pencil = _view(subject), pencil_of(subject)
+        pencil = pencil_of(subject)
+        view = _view(subject, pencil.sequences)
         present = set(view.held) & set(subject.own.sequences)
         for target in sorted(present):
             source, domain = pick_source(target, present - {target}), Domain(subject.site, target)
@@ -135,9 +136,9 @@ def _fill_errors(subjects: Iterable[Subject], pencil_of: PencilOf) -> FillErrors
     return errors
 
 
-def _view(subject: Subject) -> _View:
+def _view(subject: Subject, sequences: tuple[Sequence, ...]) -> _View:
     rows = list(subject.sampled)
-    held = [sequence for sequence in STRUCTURAL if sequence in subject.truth.sequences]
+    held = [sequence for sequence in sequences if sequence in subject.truth.sequences]
     greys = {sequence: to_greys(subject.truth.slices(sequence)[rows]) for sequence in held}
     return _View(greys, subject.brain[rows], subject.lesion[rows])
 

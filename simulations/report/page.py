@@ -13,10 +13,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from common.files import write_whole
-from common.sequences import STRUCTURAL, Sequence
+from common.sequences import STRUCTURAL, Sequence, in_order
 from common.study import Stage
+from simulations.comparison.style_codes import StyleMap
 from simulations.report.charts import colour, line_chart, roc_chart
 from simulations.report.pictures import Gallery
+from simulations.report.style_chart import style_charts
 from simulations.report.summary import Method, PairFidelity, Segmentation, StageFacts, Summary
 from simulations.report.targets import mean_by_pair
 
@@ -63,12 +65,12 @@ class Matrix:
         return fmean(cell.drawn for cell in cells) / fmean(cell.copied for cell in cells) if cells else None
 
 
-def write_page(path: Path, summary: Summary, gallery: Gallery) -> None:
+def write_page(path: Path, summary: Summary, gallery: Gallery, styles: StyleMap | None = None) -> None:
     """Render the report to `path`. Raises GliofedError where the disk refuses."""
-    write_whole(path, render_page(summary, gallery).encode())
+    write_whole(path, render_page(summary, gallery, styles).encode())
 
 
-def render_page(summary: Summary, gallery: Gallery) -> str:
+def render_page(summary: Summary, gallery: Gallery, styles: StyleMap | None = None) -> str:
     """Return the report as HTML that needs no other file."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=number, figure=figure, bytes=byte_text, seconds=seconds_text)
@@ -80,6 +82,8 @@ def render_page(summary: Summary, gallery: Gallery) -> str:
     return template.render(
         summary=summary,
         gallery=gallery,
+        styles=_style_charts(styles, colours),
+        sequences=measured_sequences(summary),
         colours=colours,
         structural=STRUCTURAL,
         matrices=matrices,
@@ -106,13 +110,19 @@ def site_matrices(summary: Summary) -> list[Matrix]:
     return found
 
 
+def measured_sequences(summary: Summary) -> tuple[Sequence, ...]:
+    """Return the structural sequences, and what else was held or measured."""
+    held = {sequence for site in summary.data.sites for sequence in site.sequences}
+    return in_order({*STRUCTURAL, *held, *(entry.target for entry in summary.fidelity)})
+
+
 def method_rows(
     fidelity: Iterable[PairFidelity], region: str
 ) -> list[tuple[Sequence, dict[Method, float], Method | None]]:
     """Return per target the mean error of every method over sources and sites, and the method that wins."""
     entries = tuple(fidelity)
     rows: list[tuple[Sequence, dict[Method, float], Method | None]] = []
-    for target in STRUCTURAL:
+    for target in in_order({*STRUCTURAL, *(entry.target for entry in entries)}):
         errors: dict[Method, float] = {}
         for method in METHODS:
             pairs = mean_by_pair((entry for entry in entries if entry.target == target), method, region)
@@ -196,6 +206,13 @@ def byte_text(count: float) -> str:
 def seconds_text(seconds: float) -> str:
     """Return a duration in seconds or minutes."""
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+
+
+def _style_charts(styles: StyleMap | None, colours: dict[str, str]) -> list[list[Markup]]:
+    """Return the panels of both maps, of codes and of features; none where there is no map."""
+    maps = [] if styles is None else [styles.by_code, styles.by_features]
+    codes = () if styles is None else styles.codes
+    return [[Markup(chart) for chart in style_charts(codes, places, colours)] for places in maps]  # noqa: S704
 
 
 def _roc(summary: Summary) -> Markup:

@@ -10,7 +10,7 @@ from client.data.cache import LabelKind, open_case, write_case
 from common.sequences import STRUCTURAL, Domain, Sequence, with_twins
 from simulations.comparison.subject import Pencil, Subject
 
-GREYS = {Sequence.T1: 100.0, Sequence.T1GD: 110.0, Sequence.T2: 180.0, Sequence.FLAIR: 140.0}
+GREYS = {Sequence.T1: 100.0, Sequence.T1GD: 110.0, Sequence.T2: 180.0, Sequence.FLAIR: 140.0, Sequence.ADC: 90.0}
 """Mean grey of each sequence inside the toy brain; every sequence rises by the same ramp."""
 
 SHAPE = (4, 32, 32)
@@ -63,7 +63,7 @@ class ShiftingGenerator:
     """Knows the mean grey of each sequence, and draws a target by shifting its source by `error` too much."""
 
     def __init__(self, sites=("a", "b"), error=0.0):
-        self.domains = with_twins(tuple(Domain(site, sequence) for site in sites for sequence in STRUCTURAL))
+        self.domains = with_twins(tuple(Domain(site, sequence) for site in sites for sequence in GREYS))
         self.error = error
 
     def translate(self, image, target):

@@ -1,6 +1,6 @@
 import pytest
 
-from common.sequences import STRUCTURAL, Sequence
+from common.sequences import STRUCTURAL, Sequence, in_order
 from simulations.baselines import fit_baselines
 from simulations.comparison.subject import Pencil
 from simulations.comparison.translation import compare_translation, measure_fill_gap
@@ -51,6 +51,16 @@ def test_only_sequences_that_exist_are_compared(toy, perfect):
         (Sequence.T1, Sequence.FLAIR),
         (Sequence.FLAIR, Sequence.T1),
     }
+
+
+def test_a_map_of_the_study_is_compared_like_any_sequence(toy, perfect):
+    wider = Pencil(perfect.generator, perfect.domains, "a", in_order((Sequence.ADC, Sequence.T1)))
+    found, _ = compared([toy.subject("a", "p1", sequences=(Sequence.T1, Sequence.T2, Sequence.ADC))], wider)
+    pairs = {(entry.source, entry.target): entry for entry in found.fidelity}
+    assert set(pairs) == {(Sequence.T1, Sequence.ADC), (Sequence.ADC, Sequence.T1)}
+    assert pairs[Sequence.T1, Sequence.ADC].brain["generator"].mae == pytest.approx(0, abs=1e-3)
+    assert pairs[Sequence.T1, Sequence.ADC].brain["copy"].mae == pytest.approx(10, abs=1e-3)
+    assert {entry.sequence for entry in found.identity} == {Sequence.T1, Sequence.ADC}
 
 
 def test_the_fill_gap_compares_the_same_pairs_of_both_groups(toy, sloppy):

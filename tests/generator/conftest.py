@@ -10,7 +10,7 @@ import pytest
 
 from client.data.cache import CachedCase, open_case, write_case
 from client.data.dataset import CaseStore
-from common.sequences import STRUCTURAL, Domain, Sequence, with_twins
+from common.sequences import Domain, Sequence, with_twins
 from common.study import Study, parse_study
 
 STUDY = """
@@ -25,11 +25,15 @@ pairs = "{pairs}"
 [stages.generator]
 batch_size = 8
 learning_rate = 2e-3
+first_weights = "uniform"
+adam_beta_1 = 0.5
+r1_every = 4
+{more}
 """
 
 
-def toy_study(pairs: str = "use") -> Study:
-    return parse_study(STUDY.format(pairs=pairs))
+def toy_study(pairs: str = "use", more: str = "") -> Study:
+    return parse_study(STUDY.format(pairs=pairs, more=more))
 
 
 def toy_domains() -> tuple[Domain, ...]:
@@ -43,7 +47,7 @@ def toy_case(folder: Path, name: str, sequences: tuple[Sequence, ...], seed: int
     labels = np.zeros_like(brain)
     labels[2:4, 10:15, 10:15] = 2
     grey = np.clip(rng.normal(0.2, 0.15, brain.shape) + 0.4 * labels, -0.9, 0.9)
-    pictures = {Sequence.T1: grey, Sequence.T2: -grey, Sequence.FLAIR: grey / 2}
+    pictures = dict.fromkeys(Sequence, grey) | {Sequence.T2: -grey, Sequence.FLAIR: grey / 2}
     arrays = {s.value: np.where(brain > 0, pictures[s], -1).astype(np.float32) for s in sequences}
     facts = {
         "case": name,
@@ -61,7 +65,7 @@ def toy_case(folder: Path, name: str, sequences: tuple[Sequence, ...], seed: int
 
 
 @pytest.fixture
-def make_study() -> Callable[[str], Study]:
+def make_study() -> Callable[..., Study]:
     return toy_study
 
 
@@ -76,6 +80,6 @@ def make_store(tmp_path: Path) -> Callable[..., CaseStore]:
 
     def make(*patients: tuple[Sequence, ...]) -> CaseStore:
         cases = [toy_case(tmp_path, f"p{n}", sequences, n) for n, sequences in enumerate(patients)]
-        return CaseStore(cases, STRUCTURAL)
+        return CaseStore(cases, tuple(Sequence))
 
     return make

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from client.privacy.outbound import LOSSES
 from client.training.gan_step import GanStep, build_step
 from client.training.trainer import NothingToTrainError, draw_batches, fit
-from common.nets.ummgat import Ummgat, initialise
+from common.nets.first_weights import initialise
+from common.nets.ummgat import Ummgat
 from common.sequences import Sequence
 
 T1, T2 = Sequence.T1, Sequence.T2
@@ -16,7 +18,7 @@ BOTH = (T1, T2)
 
 def step_on(store, study, domains, site="a") -> GanStep:
     model = Ummgat(domains, "tiny")
-    initialise(model, torch.Generator().manual_seed(1))
+    initialise(model, torch.Generator().manual_seed(1), "uniform")
     return build_step(model, study, domains, site, store, {}, torch.device("cpu"))
 
 
@@ -45,6 +47,15 @@ def test_one_sequence_a_patient_suffices(make_store, make_study, domains):
     before = step.model.generator.head.draw.weight.clone()
     fit(step, drawn, lambda number, losses: None)
     assert not torch.equal(before, step.model.generator.head.draw.weight)
+
+
+def test_without_a_pair_anywhere_to_ignore_pairs_changes_nothing(make_store, make_study, domains):
+    results = []
+    for pairs in ("use", "ignore"):
+        step = step_on(make_store((T1,), (T2,), (T2,)), make_study(pairs), domains)
+        fit(step, batches(step, 3), lambda number, losses: None)
+        results.append(step.model.state_dict())
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
 def test_only_the_sites_own_heads_move(make_store, make_study, domains):
@@ -85,6 +96,59 @@ def test_background_stays_background(make_store, make_study, domains):
     (batch,) = batches(step, 1)
     drawn = step._redraw(batch.source, step._target_style(batch), batch.brain)
     assert (drawn[~batch.brain] == -1).all()
+
+
+def test_with_no_weight_the_lesion_module_is_off(make_store, make_study, domains):
+    heard = []
+    step = step_on(make_store(BOTH, BOTH), make_study("use", "lesion_style_weight = 0.0"), domains)
+    fit(step, batches(step, 4), lambda number, losses: heard.append(losses))
+    assert not any("lesion_style" in losses for losses in heard)
+    twins = [p for net in (step.model.encoder,) for k, p in net.named_parameters() if ":lesion" in k]
+    assert twins and all(p.grad is None for p in twins)
+
+
+def test_diversity_is_asked_of_drawn_styles_alone_and_fades(make_store, make_study, domains):
+    study = make_study("use", "diversity_weight = 2.0\nrounds = 1\nlocal_steps = 4")
+    step = step_on(make_store(BOTH, BOTH), study, domains)
+    weights, (first, *rest) = [], batches(step, 5)
+    assert (first.in_drawn_style == (first.latent.any(1) & ~first.by_picture)).all()
+    assert not first.in_drawn_style[:2].any()
+    for batch in (first, *rest):
+        drawn = step._redraw(batch.source, step._target_style(batch), batch.brain)
+        weights.append(step._diversity(batch, drawn)["diversity"][0])
+        fit(step, [batch], lambda number, losses: None)
+    assert weights == [2.0, 1.5, 1.0, 0.5, 0.0]
+
+
+def test_all_that_the_step_reports_may_leave_the_hospital(make_store, make_study, domains):
+    heard = set()
+    step = step_on(make_store(BOTH, BOTH), make_study("use", "diversity_weight = 1.0"), domains)
+    fit(step, batches(step, 4), lambda number, losses: heard.update(losses))
+    assert "diversity" in heard and heard <= LOSSES
+
+
+def test_without_diversity_no_second_style_is_drawn(make_store, make_study, domains):
+    (batch,) = batches(step_on(make_store(BOTH), make_study("use"), domains), 1)
+    assert batch.other_latent is None
+
+
+def test_the_first_beta_is_the_studys(make_store, make_study, domains):
+    step = step_on(make_store(BOTH), make_study("use"), domains)
+    assert {group["betas"] for each in step.optimisers.values() for group in each.param_groups} == {(0.5, 0.99)}
+
+
+def test_r1_is_counted_on_every_nth_step(make_store, make_study, domains, monkeypatch):
+    counted = []
+
+    def penalty(logits, real):
+        counted.append(1)
+        return logits.sum() * 0
+
+    monkeypatch.setattr("client.training.gan_step.r1_penalty", penalty)
+    step = step_on(make_store(BOTH, BOTH), make_study("use"), domains)
+    fit(step, batches(step, 6), lambda number, losses: None)
+    assert step.settings.r1_every == 4
+    assert len(counted) == 2
 
 
 def test_the_step_is_deterministic(make_store, make_study, domains):

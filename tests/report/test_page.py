@@ -1,13 +1,17 @@
 import re
 
+import numpy as np
 import pytest
 
 from common.errors import GliofedError
+from common.sequences import STRUCTURAL, Domain, Sequence
+from simulations.comparison.style_codes import StyleCode, StyleMap
 from simulations.report.build import unjudged
 from simulations.report.page import (
     byte_text,
     dice_rows,
     figure,
+    measured_sequences,
     method_rows,
     render_page,
     seconds_text,
@@ -48,6 +52,27 @@ def test_the_worst_site_is_marked(summary, gallery):
     page = render_page(summary, gallery)
     marked = re.findall(r'>([\w-]+)</span><span class="worst">', page)
     assert set(marked) == {"hospital-c"}
+
+
+SITES = ("hospital-a", "hospital-b", "hospital-c")
+
+
+def test_a_map_of_the_codes_is_shown_where_there_is_one(summary, gallery):
+    vector = np.zeros(2, np.float32)
+    codes = tuple(StyleCode(Domain(site, Sequence.T2), Domain(site, Sequence.T1), vector, vector) for site in SITES)
+    places = np.arange(2 * len(SITES), dtype=np.float32).reshape(-1, 2)
+    page = render_page(summary, gallery, StyleMap(codes, places, places))
+    assert page.count('aria-label="style codes') == 8
+    assert 'id="styles"' not in render_page(summary, gallery)
+
+
+def test_a_map_that_some_site_holds_has_a_column_and_the_structural_ones_always_do(summary, gallery):
+    first, *rest = summary.data.sites
+    held = {Sequence.T1: 3, Sequence.CBV: 2}
+    data = summary.data.model_copy(update={"sites": (first.model_copy(update={"sequences": held}), *rest)})
+    assert measured_sequences(summary) == STRUCTURAL
+    assert measured_sequences(summary.model_copy(update={"data": data})) == (*STRUCTURAL, Sequence.CBV)
+    assert "<th>CBV</th>" in render_page(summary.model_copy(update={"data": data}), gallery)
 
 
 def test_a_run_that_could_measure_nothing_still_has_a_page(summary):
