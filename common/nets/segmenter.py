@@ -87,7 +87,7 @@ def _unfold(x: Tensor, square: int) -> Tensor:
 
 def _slices_apart(x: Tensor) -> Tensor:
     """Swap C and K of (B, C, K, H, W), so that C stands before H and W as in slices (B, C, H, W)."""
-    return x.transpose(1, 2) if x.dim() == 5 else x
+    return x.transpose(1, 2).contiguous() if x.dim() == 5 else x
 
 
 def _smooth(x: Tensor) -> Tensor:

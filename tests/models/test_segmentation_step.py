@@ -9,8 +9,8 @@ from torch import nn
 from client.data.cache import LabelKind
 from client.data.dataset import CaseStore
 from client.training.filled_inputs import stack_of
-from client.training.segmentation_step import SegmentationStep, build_step
 from client.training.segmentation_inputs import hide
+from client.training.segmentation_step import SegmentationStep, build_step
 from client.training.trainer import NothingToTrainError
 from common.nets.segmenter import Segmenter
 from common.sequences import STRUCTURAL

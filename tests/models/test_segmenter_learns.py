@@ -1,0 +1,73 @@
+"""The segmenter over-fits two phantom patients, in 2-D and in 3-D: the proof that every part of a step pulls one way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from client.config import load_site
+from client.data.dataset import CaseStore
+from client.inference.segment import labels_of, segment_volume
+from client.site import open_site
+from client.training.segmentation_step import build_step
+from client.training.trainer import draw_batches, fit, rate_of
+from common.metrics.overlap import dice
+from common.nets.stage_models import build_model
+from common.sequences import STRUCTURAL
+from common.study import Stage, Study, parse_study
+from simulations.consortium import write_site_files
+from simulations.phantom.cohort import write_cohort
+from simulations.scenario import Losses, load_scenario
+
+SITE = "hospital-a"
+STUDY = f"""
+name = "two-patients"
+sites = ["{SITE}"]
+reference_site = "{SITE}"
+data.holdout_fraction = 0.0
+[stages.generator]
+[stages.segmenter]
+learning_rate = 3e-3
+learning_rate_decay = "cosine"
+rounds = 1
+fill_probability = 0.0
+"""
+SETTINGS = {2: "local_steps = 150\nbatch_size = 8", 3: "local_steps = 80\ndimensions = 3\npatch = [64, 80, 16]"}
+
+
+@pytest.fixture(scope="module")
+def two_patients(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
+    """Two complete patients of the phantom with full labels, prepared on the tiny grid."""
+    folder: Path = tmp_path_factory.mktemp("two")
+    scenario = load_scenario("three-hospitals")
+    hospital = next(one for one in scenario.sites if one.name == SITE)
+    complete = hospital.model_copy(update={"losses": Losses(patterns=(STRUCTURAL,)), "patients": 2})
+    cohort = write_cohort(folder / "phantom", scenario.model_copy(update={"sites": (complete,)}), None, 1, 4.0)
+    study = parse_study(STUDY)
+    files = write_site_files(study, cohort.sites, folder / "sites")
+    return open_site(load_site(files[SITE]), study).training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_two_patients_are_learnt_by_heart(two_patients: CaseStore, generator_model: nn.Module, dimensions: int) -> None:
+    study: Study = parse_study(STUDY + SETTINGS[dimensions])
+    settings = study.stages.segmenter
+    assert settings is not None and len(two_patients.patients()) == 2
+    model = build_model(Stage.SEGMENTER, study, (), torch.Generator().manual_seed(1))
+    frozen = {Stage.GENERATOR: generator_model}
+    step = build_step(model, study, (), SITE, two_patients, frozen, torch.device("cpu"))
+    losses: list[float] = []
+    batches = draw_batches(step, settings.local_steps, torch.Generator().manual_seed(2))
+    fit(step, batches, lambda number, found: losses.append(found["loss"]), rate_of(settings, 1))
+    model.eval()
+    scores = step.evaluate(two_patients)
+    import sys; print(losses[0], losses[-10:], scores, [dice(labels_of(segment_volume(model, np.stack([case.slices(s) for s in STRUCTURAL]))) > 0, case.labels() > 0) for case in two_patients.cases], file=sys.stderr)
+    assert np.mean(losses[-10:]) < 0.35 * losses[0] and scores["loss"] < 0.3
+    for case in two_patients.cases:
+        found = labels_of(segment_volume(model, np.stack([case.slices(sequence) for sequence in STRUCTURAL])))
+        assert dice(found > 0, case.labels() > 0) > 0.85
