@@ -54,7 +54,7 @@ def segment_volume(model: Model, stack: NDArray[np.float32], batch: int = 32) ->
 def _mirrored(read: Callable[[Tensor], Tensor], volume: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return the mean of `read` over all mirror images of a volume (4, K, H, W), mirrored back.
 
-    Taken axis by axis as the mean of two, which does not depend on their order: a mirrored volume gives exactly the
+    Taken axis by axis as the mean of two, the same whichever of them comes first: a mirrored volume gives exactly the
     mirrored result.
     """
     if not axes:
