@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from common import __version__
 from common.errors import StudyError
+from common.nets.segmenter_plan import patch_problem
 from common.sequences import SITE_NAME, STRUCTURAL, Sequence
 
 MAX_STUDY_BYTES = 256 * 1024
@@ -151,9 +152,29 @@ class SynthesiserStage(StageSettings):
 
 
 class SegmenterStage(StageSettings):
-    """WT/TC/ET segmentation of the structural sequences; `fill_probability` hides FLAIR, and others more rarely."""
+    """WT/TC/ET segmentation of the structural sequences as nnU-Net does it (Nat Methods 18:203), in 2-D or 3-D.
+
+    `fill_probability` hides FLAIR, and others more rarely. `patch`, of a 3-D segmenter alone, counts voxels along I, J
+    and K. `mirror_axes` are mirrored by lot in training and, with `test_flips`, one and all at inference; a 2-D
+    segmenter leaves the head's direction alone.
+    """
 
     fill_probability: Annotated[float, Field(ge=0, le=1)] = 0.3
+    dimensions: Literal[2, 3] = 2
+    patch: tuple[Positive, Positive, Positive] | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    deep_supervision: bool = True
+    foreground_share: Annotated[float, Field(ge=0, le=1)] = 0.33
+    mirror_axes: tuple[Literal["right", "front", "head"], ...] = ("right", "front", "head")
+    test_flips: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dimensions == 3 and self.patch is None:
+            raise ValueError("patch: a 3-D segmenter needs one, voxels right, front, head, such as [64, 80, 16]")
+        if self.dimensions == 2 and self.patch is not None:
+            raise ValueError("patch: a 2-D segmenter takes whole slices; remove it, or set dimensions = 3")
+        return self
 
 
 class IdentifierStage(StageSettings):
@@ -265,7 +286,15 @@ class Study(Frozen):
             raise ValueError("stages.synthesiser: needs T1, FLAIR and T1Gd among sequences")
         if self.stages.segmenter is not None and set(STRUCTURAL) - set(self.sequences):
             raise ValueError("stages.segmenter: needs T1, T1Gd, T2 and FLAIR among sequences")
+        self._check_patch()
         return self
+
+    def _check_patch(self) -> None:
+        """Refuse a patch of the segmenter that is wider than the grid, or that its levels cannot halve."""
+        patch = None if self.stages.segmenter is None else self.stages.segmenter.patch
+        problem = patch and patch_problem(self.size, patch, self.grid.shape, self.grid.spacing_mm)
+        if problem:
+            raise ValueError(f"stages.segmenter.patch: {problem}")
 
     def canonical_json(self) -> str:
         """Return the study as JSON with sorted keys and all defaults written out: what is hashed and sent."""

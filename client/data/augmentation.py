@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,31 +20,33 @@ LARGEST_TURN_DEGREES = 15.0
 LARGEST_ZOOM = 1.15
 
 
-def mirror_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
-    """Return the batch with about every second slice mirrored left to right, so that few patients look like more."""
-    chosen = torch.rand(batch.case_index.shape, generator=generator) < 0.5
+def mirror_some(batch: SliceBatch, generator: torch.Generator, axes: tuple[int, ...] = (LEFT_RIGHT,)) -> SliceBatch:
+    """Return the batch with about every second slice mirrored along each of `axes`, counted from the end.
 
-    def mirrored(stack: Tensor) -> Tensor:
-        rows = chosen.view(-1, *[1] * (stack.dim() - 1))
-        return torch.where(rows, stack.flip(LEFT_RIGHT), stack)
-
-    return replace(
-        batch,
-        images={sequence: mirrored(image) for sequence, image in batch.images.items()},
-        brain=mirrored(batch.brain),
-        labels=mirrored(batch.labels),
-    )
+    Left to right by default, so that few patients look like more.
+    """
+    for axis in axes:
+        chosen = torch.rand(batch.case_index.shape, generator=generator) < 0.5
+        mirrored = partial(mirror_rows, chosen=chosen, axis=axis)
+        images = {sequence: mirrored(image) for sequence, image in batch.images.items()}
+        batch = replace(batch, images=images, brain=mirrored(batch.brain), labels=mirrored(batch.labels))
+    return batch
 
 
-def move_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
-    """Return the batch mirrored by lot, and each slice turned and zoomed a little about its middle.
+def mirror_rows(stack: Tensor, chosen: Tensor, axis: int) -> Tensor:
+    """Return (B, …) with its `chosen` rows, (B,) bool, mirrored along `axis`."""
+    return torch.where(chosen.view(-1, *[1] * (stack.dim() - 1)), stack.flip(axis), stack)
+
+
+def move_some(batch: SliceBatch, generator: torch.Generator, axes: tuple[int, ...] = (LEFT_RIGHT,)) -> SliceBatch:
+    """Return the batch mirrored along `axes` by lot, and each slice turned and zoomed a little about its middle.
 
     Images are interpolated linearly, masks and labels by nearest neighbour; what comes in from outside is background.
     For inputs only: a target would be blurred.
     """
-    mirrored = mirror_some(batch, generator)
+    mirrored = mirror_some(batch, generator, axes)
     height, width = mirrored.brain.shape[2:]
-    theta = _draw_maps(len(mirrored.brain), height / width, generator)
+    theta = draw_maps(len(mirrored.brain), height / width, generator)
     grid = F.affine_grid(theta, list(mirrored.brain.shape), align_corners=False)
 
     def moved(stack: Tensor, mode: str) -> Tensor:
@@ -61,7 +64,7 @@ def move_some(batch: SliceBatch, generator: torch.Generator) -> SliceBatch:
     )
 
 
-def _draw_maps(count: int, aspect: float, generator: torch.Generator) -> Tensor:
+def draw_maps(count: int, aspect: float, generator: torch.Generator) -> Tensor:
     """Draw maps from output to input positions, (B, 2, 3), in `affine_grid`'s coordinates: x along W, y along H.
 
     `aspect` is H / W: the coordinates run from -1 to 1 on both axes, and a turn must not shear.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,17 +84,25 @@ class CaseStore:
         self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool] = lambda case: True
     ) -> SliceBatch:
         """Draw `count` slices from cases that `wanted` accepts. Raises ValueError where there is none."""
+        picks: list[tuple[int, int]] = []
+        for index in self.draw_cases(count, generator, wanted):
+            prefer = torch.rand((), generator=generator).item() < self.tumour_share
+            pool = self.with_tumour[index] if prefer and len(self.with_tumour[index]) else self.usable[index]
+            picks.append((index, int(pool[draw_below(len(pool), generator)])))
+        return self.take(picks)
+
+    def draw_cases(self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool]) -> Iterator[int]:
+        """Yield indices of `count` cases that `wanted` accepts, each drawn when it is needed, patient first.
+
+        Raises:
+            ValueError: where there is none.
+        """
         patients = list(self.patients(wanted).values())
         if not patients:
             raise ValueError("no case of this site fits")
-        picks: list[tuple[int, int]] = []
         for _ in range(count):
-            indices = patients[_below(len(patients), generator)]
-            index = indices[_below(len(indices), generator)]
-            prefer = torch.rand((), generator=generator).item() < self.tumour_share
-            pool = self.with_tumour[index] if prefer and len(self.with_tumour[index]) else self.usable[index]
-            picks.append((index, int(pool[_below(len(pool), generator)])))
-        return self.take(picks)
+            indices = patients[draw_below(len(patients), generator)]
+            yield indices[draw_below(len(indices), generator)]
 
     def take(self, picks: list[tuple[int, int]]) -> SliceBatch:
         """Return the slices `(case index, slice index)` as one batch."""
@@ -124,5 +132,6 @@ class CaseStore:
         )
 
 
-def _below(limit: int, generator: torch.Generator) -> int:
+def draw_below(limit: int, generator: torch.Generator) -> int:
+    """Draw a whole number from 0 to `limit` - 1."""
     return int(torch.randint(limit, (), generator=generator).item())

@@ -61,7 +61,8 @@ class HypothesisDrawer:
     def digest(self) -> str:
         """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
         weights = f"{self.filler.digest} {weights_digest(self.synthesiser, self.segmenter)}"
-        sampling = f"{self.schedule.steps} {self.steps} {self.seed} {current_precision()}"
+        reading = getattr(self.segmenter, "reading", None)
+        sampling = f"{self.schedule.steps} {self.steps} {self.seed} {current_precision()} {reading}"
         settings = f"{code_version()} {weights} {self.filler.site} {self.filler.reference_site} {sampling}"
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 

@@ -9,10 +9,11 @@ from common.nets.conditional_unet import ConditionalUNet
 from common.nets.first_weights import initialise
 from common.nets.identifier import Identifier
 from common.nets.segmenter import Segmenter
+from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
 from common.nets.validation_table import ValidationTable
 from common.sequences import Domain
-from common.study import GeneratorStage, Stage, Study
+from common.study import GeneratorStage, SegmenterStage, Stage, Study
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
@@ -28,9 +29,21 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
             case Stage.SYNTHESISER:
                 model = ConditionalUNet(study.size)
             case Stage.SEGMENTER:
-                model = Segmenter(study.size)
+                model = _segmenter(study)
             case Stage.IDENTIFIER:
                 model = Identifier(study.size)
             case Stage.CALIBRATION:
                 model = ValidationTable()
     return model
+
+
+def _segmenter(study: Study) -> Segmenter:
+    """Return the segmenter that the study's settings and grid ask for."""
+    settings = study.stages.segmenter or SegmenterStage()
+    flips = mirrored_axes(settings.mirror_axes, settings.dimensions) if settings.test_flips else ()
+    if settings.patch is None:
+        return Segmenter(study.size, None, Reading(flips=flips), settings.deep_supervision)
+    (i, j, k), (step_i, step_j, step_k) = settings.patch, study.grid.spacing_mm
+    plan = plan_patch(study.size, (k, i, j), (step_k, step_i, step_j))
+    reading = Reading((k, i, j), settings.overlap, flips)
+    return Segmenter(study.size, plan, reading, settings.deep_supervision)

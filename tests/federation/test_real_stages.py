@@ -15,6 +15,7 @@ import torch
 
 from client.app import make_app
 from client.data.cache import LabelKind, write_case
+from client.inference.segment import segment_volume
 from client.privacy.outbound import VOCABULARY
 from client.training.tasks import Bench
 from common.parameters import group_of
@@ -74,6 +75,25 @@ def cut_after_a_round_of(stage: Stage) -> Callable[[Any], None]:
             raise InterruptedError
 
     return cut
+
+
+def test_a_round_of_a_3d_segmenter_ends_in_a_release_that_segments_a_volume(
+    hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    study = tiny.make_study(
+        stages__generator="rounds = 1\nlocal_steps = 1\nbatch_size = 2",
+        stages__segmenter="rounds = 1\nlocal_steps = 1\nbatch_size = 2\ndimensions = 3\npatch = [16, 24, 4]",
+    )
+    client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
+    finished = run_federation(study, hospitals, tmp_path / "run", client=client)
+    finished.require_complete()
+    record = json.loads((finished.out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert record["stage"] == "segmenter" and record["sat_out"] == ["b"] and "training.loss" in record["metrics"]
+    model = load_release(finished.out).model(Stage.SEGMENTER)
+    site = tiny.open_cached(hospitals["a"], study)
+    case = site.training.cases[0]
+    found = segment_volume(model, np.stack([case.slices(sequence) for sequence in STRUCTURAL]))
+    assert found.shape == (3, *SHAPE) and bool((found[:, case.brain() > 0] > 0).all())
 
 
 def test_all_stages_train_report_and_resume(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from client.data.augmentation import _draw_maps, mirror_some, move_some
+from client.data.augmentation import draw_maps, mirror_some, move_some
 from client.data.dataset import SliceBatch
 from common.sequences import Sequence
 
@@ -58,7 +58,7 @@ def test_moving_keeps_image_and_labels_on_each_other(batch: SliceBatch, rng: tor
 def test_moving_turns_and_zooms_but_does_not_shear(rng: torch.Generator) -> None:
     """In millimetres, not in the grid's coordinates, each map is a turn times a zoom: M Mᵀ = z² I."""
     to_pixels = torch.diag(torch.tensor([WIDTH, HEIGHT], dtype=torch.float32))
-    maps = to_pixels @ _draw_maps(200, HEIGHT / WIDTH, rng)[:, :, :2] @ torch.linalg.inv(to_pixels)
+    maps = to_pixels @ draw_maps(200, HEIGHT / WIDTH, rng)[:, :, :2] @ torch.linalg.inv(to_pixels)
     square = maps @ maps.transpose(1, 2)
     zoom = square[:, 0, 0].sqrt()
     torch.testing.assert_close(square, zoom[:, None, None] ** 2 * torch.eye(2).expand(200, 2, 2))

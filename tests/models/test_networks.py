@@ -1,4 +1,4 @@
-"""Laws of the conditional U-Net, its embeddings, the segmenter and the identifier."""
+"""Laws of the conditional U-Net, its embeddings and the identifier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from common.nets.conditional_unet import ConditionalUNet, SelfAttention
 from common.nets.embeddings import Modulation, sinusoid
 from common.nets.identifier import Identifier
-from common.nets.segmenter import Segmenter
 
 
 def test_modulation_with_zero_weights_is_instance_norm(rng: torch.Generator) -> None:
@@ -64,13 +63,6 @@ def test_slices_of_a_batch_do_not_see_each_other(rng: torch.Generator) -> None:
 def test_the_synthesiser_has_the_parameters_that_its_size_promises(size: str, low: float, high: float) -> None:
     model = ConditionalUNet(size)  # type: ignore[arg-type]
     assert low < sum(parameter.numel() for parameter in model.parameters()) < high
-
-
-@pytest.mark.parametrize("size", ["tiny", "paper"])
-def test_the_segmenter_takes_slices_that_its_levels_cannot_halve_evenly(size: str) -> None:
-    model = Segmenter(size).eval()  # type: ignore[arg-type]
-    with torch.no_grad():
-        assert model(torch.zeros(1, 4, 48, 80)).shape == (1, 3, 48, 80)
 
 
 @pytest.mark.parametrize("size", ["tiny", "paper"])

@@ -9,7 +9,8 @@ from torch import nn
 from client.data.cache import LabelKind
 from client.data.dataset import CaseStore
 from client.training.filled_inputs import stack_of
-from client.training.segmentation_step import SegmentationStep, build_step, hide
+from client.training.segmentation_inputs import hide
+from client.training.segmentation_step import SegmentationStep, build_step
 from client.training.trainer import NothingToTrainError
 from common.nets.segmenter import Segmenter
 from common.sequences import STRUCTURAL
@@ -40,7 +41,7 @@ def test_overfitting_one_batch_lowers_the_loss(open_step, full_store: CaseStore,
 def test_missing_sequences_are_filled_in_structural_order(open_step, make_case, rng: torch.Generator) -> None:
     step = open_step(CaseStore([make_case("p", (T1, FLAIR))], STRUCTURAL))
     slices = step.store.draw(2, rng)
-    inputs = stack_of(step.filler.fill(step.store, slices, slices.present, STRUCTURAL), STRUCTURAL)
+    inputs = stack_of(step.inputs.filler.fill(step.store, slices, slices.present, STRUCTURAL), STRUCTURAL)
     inside = slices.brain
     assert torch.equal(inputs[:, :1], slices.images[T1]) and torch.equal(inputs[:, 3:], slices.images[FLAIR])
     assert torch.allclose(inputs[:, 1:2][inside], slices.images[T1][inside] - 0.01, atol=1e-3)  # T1Gd from T1
@@ -66,7 +67,7 @@ def test_a_whole_tumour_roi_leaves_the_other_channels_without_gradient(
 ) -> None:
     step = open_step(CaseStore([make_case("p", label_kind=LabelKind.WHOLE)], STRUCTURAL))
     step(step.draw(rng))
-    whole, core, enhancing = step.model.net.output_block.conv.conv.bias.grad.view(3, -1)  # one row a channel
+    whole, core, enhancing = step.model.net.outputs[0].conv.conv.bias.grad.view(3, -1)  # one row a channel
     assert (whole != 0).all() and (core == 0).all() and (enhancing == 0).all()
 
 

@@ -55,6 +55,10 @@ def test_folds_and_calibration_follow_from_their_family_and_are_not_released():
         (changed("[federation]", "[grid]\nshape = [60, 80]\n[federation]"), 4, "multiples of 16"),
         (changed("[stages.segmenter]", "[stages.identifier]"), 8, "needs [stages.synthesiser]"),
         (changed("rounds = 2", "learning_rate = nan"), 7, "finite"),
+        (GOOD + "dimensions = 3\n", 8, "patch: a 3-D segmenter needs one"),
+        (GOOD + "patch = [64, 80, 16]\n", 9, "set dimensions = 3"),
+        (GOOD + "dimensions = 3\npatch = [64, 80, 18]\n", 10, "cannot be halved evenly at every level; 16 can"),
+        (GOOD + "dimensions = 3\npatch = [80, 80, 16]\n", 10, "more than the grid's 64"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
