@@ -41,6 +41,7 @@ STEP_MODULES: Mapping[Stage, str] = {
     Stage.SYNTHESISER: "diffusion_step",
     Stage.SEGMENTER: "segmentation_step",
     Stage.IDENTIFIER: "identification_step",
+    Stage.MAPS: "paired_step",
 }
 
 
