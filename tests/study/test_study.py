@@ -45,6 +45,10 @@ def test_stages_come_in_the_order_in_which_they_run():
         (changed("[federation]", "[grid]\nshape = [60, 80]\n[federation]"), 4, "multiples of 16"),
         (changed("[stages.segmenter]", "[stages.identifier]"), 8, "needs [stages.synthesiser]"),
         (changed("rounds = 2", "learning_rate = nan"), 7, "finite"),
+        (changed("[stages.segmenter]", "[stages.maps]"), 8, "add CBV, ADC"),
+        (changed("[stages.segmenter]", '[stages.maps]\ninputs = ["T1", "CBV"]'), 9, "CBV is the target"),
+        (changed("[stages.segmenter]", '[stages.maps]\ninputs = ["T1", "T1"]'), 9, "named twice"),
+        (changed("[stages.segmenter]", "[stages.maps]\ninputs = []"), 9, "at least 1"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
