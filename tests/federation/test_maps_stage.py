@@ -62,7 +62,7 @@ def hospitals(tmp_path: Path, tiny: SimpleNamespace) -> dict[str, Path]:
             noise = np.random.default_rng(number)
             arrays = {name.value: noise.uniform(-1, 1, SHAPE).astype(np.float32) for name in sequences}
             facts = {
-                "case": f"case-{number}", "patient": f"patient-{number}", "sequences": [str(name) for name in sequences],
+                "case": f"case-{number}", "patient": f"patient-{number}", "sequences": list(map(str, sequences)),
                 "label_kind": LabelKind.NONE.value, "bbb_disrupted": None, "affine": np.eye(4).tolist(), "native": {},
                 "greys": {},
             }  # fmt: skip
@@ -75,7 +75,7 @@ def test_sites_with_the_target_train_one_model_and_the_others_sit_out(
     hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path
 ) -> None:
     study, client = parse_study(STUDY), make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
-    whole = run_federation(study, hospitals, tmp_path / "whole", client=client)
+    whole = run_federation(study, hospitals, tmp_path / "whole" / "run", client=client)
     whole.require_complete()
     records = [json.loads(line) for line in (whole.out / "metrics.jsonl").read_text().splitlines()]
     maps = [record for record in records if record["stage"] == "maps"]

@@ -85,4 +85,4 @@ def test_complete_writes_the_map_in_its_units_with_its_provenance(tmp_path, scan
         assert facts["synthetic"] is True and facts["stage"] == "maps" and facts["sources"] == inputs
         assert (facts["gadolinium_inputs"], facts["contrast_free"]) == (gadolinium, not gadolinium)
         drawn = np.asarray(nib.load(tmp_path / "out" / case / "CBV_drawn.nii.gz").dataobj)
-        assert 0 <= drawn.min() and drawn.max() <= 15  # relative to normal white matter
+        assert drawn.min() >= 0 and drawn.max() <= 15  # relative to normal white matter

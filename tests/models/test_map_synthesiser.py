@@ -33,8 +33,8 @@ def test_a_hidden_input_cannot_influence_the_output(model: MapSynthesiser, image
 @torch.no_grad()
 def test_all_31_subsets_draw_and_no_two_draw_the_same(model: MapSynthesiser, images: torch.Tensor) -> None:
     drawn = [model(images, available[None]) for available in ALL_SUBSETS]
-    assert len(drawn) == 31 and all(map.shape == (1, 1, 32, 48) and map.isfinite().all() for map in drawn)
-    assert len({map.numpy().tobytes() for map in drawn}) == 31
+    assert len(drawn) == 31 and all(one.shape == (1, 1, 32, 48) and one.isfinite().all() for one in drawn)
+    assert len({one.numpy().tobytes() for one in drawn}) == 31
 
 
 @torch.no_grad()
