@@ -13,6 +13,7 @@ from client.data.preprocessing import PrepareSettings
 from client.inference.complete import CompletedCase, complete_folder
 from client.inference.identify import BbbResult
 from common.errors import DataError
+from common.sequences import Sequence
 from simulations.comparison.identification import Decision, compare_identification
 from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
@@ -77,14 +78,18 @@ def find_subjects(
     cache: Path,
     workers: int,
     failures: list[str],
+    sequences: Iterable[Sequence] = (),
 ) -> list[Subject]:
-    """Return the evaluated patients; a phantom's truth is prepared into `cache`, as its hospital prepares its scans."""
+    """Return the evaluated patients; a phantom's truth is prepared into `cache`, as its hospital prepares its scans.
+
+    Of it the structural sequences are prepared, and `sequences` as far as the phantom draws them.
+    """
     subjects = []
     for name in consortium.sites:
         cases = consortium.evaluated(name)
         true = {case.case: case for case in cases}
         if truth is not None:
-            true, problems = truth.prepare(name, list(true), settings, cache, workers)
+            true, problems = truth.prepare(name, list(true), settings, cache, workers, sequences)
             failures += problems
         subjects += [Subject(name, case, true[case.case]) for case in cases if case.case in true]
     return subjects

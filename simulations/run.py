@@ -79,7 +79,7 @@ def run(settings: RunSettings) -> Summary:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
     with watch.phase("evaluation"):
         prepare, cache = PrepareSettings(grid=study.grid), out / "evaluation" / "cache"
-        subjects = find_subjects(consortium, truth, prepare, cache, settings.workers, failures)
+        subjects = find_subjects(consortium, truth, prepare, cache, settings.workers, failures, study.sequences)
         with console.progress("measuring") as advance:
             evaluation = evaluate(
                 release, subjects, consortium.training(), held_out=consortium.held_out, advance=advance

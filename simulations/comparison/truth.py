@@ -11,10 +11,11 @@ from client.data.cache import CachedCase, LabelKind
 from client.data.catalog import CatalogCase
 from client.data.preprocessing import PrepareSettings, prepare_cases
 from common.errors import DataError
-from common.sequences import STRUCTURAL
+from common.sequences import QUANTITATIVE, STRUCTURAL, Sequence
 from simulations.phantom.cohort import load_cohort
 
 DISRUPTED = "disrupted"
+DRAWN = {*STRUCTURAL, *QUANTITATIVE}
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,32 @@ class Truth:
         return float(self.patients[site, case]["latent"])
 
     def prepare(
-        self, site: str, cases: Iterable[str], settings: PrepareSettings, cache: Path, workers: int
+        self,
+        site: str,
+        cases: Iterable[str],
+        settings: PrepareSettings,
+        cache: Path,
+        workers: int,
+        sequences: Iterable[Sequence] = (),
     ) -> tuple[dict[str, CachedCase], list[str]]:
-        """Prepare the complete images of `cases` as their hospital prepares its own.
+        """Prepare the true images of `cases`, all structural ones and `sequences`, as their hospital prepares its own.
 
         Returns:
             The prepared cases by name, and what could not be prepared as `site: case: reason`.
         """
-        wanted = [self._catalog_case(site, case) for case in cases]
+        drawn = tuple(dict.fromkeys((*STRUCTURAL, *sequences)))
+        wanted = [self._catalog_case(site, case, drawn) for case in cases]
         outcome = prepare_cases(wanted, settings, cache / site, workers=workers)
         problems = [f"{site}: {case}: truth not prepared: {why}" for case, why in sorted(outcome.failures.items())]
         return {case.case: case for case in outcome.cases}, problems
 
-    def _catalog_case(self, site: str, case: str) -> CatalogCase:
+    def _catalog_case(self, site: str, case: str, sequences: tuple[Sequence, ...]) -> CatalogCase:
         folder = self.folder / site / case
+        images = {sequence: folder / f"{sequence}.nii.gz" for sequence in sequences if sequence in DRAWN}
         return CatalogCase(
             case=case,
             patient=case,
-            images={sequence: folder / f"{sequence}.nii.gz" for sequence in STRUCTURAL},
+            images=images,
             brain_mask=folder / "brain.nii.gz",
             labels=folder / "labels.nii.gz",
             label_kind=LabelKind.FULL,
