@@ -4,6 +4,9 @@ Radiology 308(2):e222471: an encoder of 16-32-64 channels, six residual blocks, 
 plane, instance norm; beside it a discriminator of five layers, 16-32-64-128-1, 4 x 4 kernels. The paper trains one
 network for each of the 31 subsets of five sequences. Here one serves them all: what is missing is hidden, and a code of
 what is there scales and shifts every norm. (As constant channels it would be lost: instance norm removes a constant.)
+One departure at every size: the decoder doubles by nearest neighbour before its convolutions, since transposed ones of
+3 x 3 kernels and stride 2 left a checkerboard. And one at `tiny`: the encoder's maps are added to the decoder's, since
+on its coarse grid a quarter of the resolution, which is all that the paper passes on, showed as blur.
 """
 
 from __future__ import annotations
@@ -23,29 +26,30 @@ HIDDEN = -1.0
 
 @dataclass(frozen=True)
 class MapShape:
-    """Channels of the encoder's three levels, and how many residual blocks follow them."""
+    """Channels of the encoder's three levels, residual blocks behind them, and whether its maps reach the decoder."""
 
     widths: tuple[int, int, int]
     blocks: int
+    skips: bool
 
 
-MAP_SHAPES = {"tiny": MapShape((16, 32, 48), 3), "paper": MapShape((16, 32, 64), 6)}
+MAP_SHAPES = {"tiny": MapShape((16, 32, 48), 3, skips=True), "paper": MapShape((16, 32, 64), 6, skips=False)}
 CRITIC_WIDTHS = (16, 32, 64, 128)
 CRITIC_HALVINGS = 3
 
 
 class ModulatedConv(nn.Module):
-    """A convolution, a norm scaled and shifted by what is available, and ReLU where asked."""
+    """A 3 x 3 convolution and a norm scaled and shifted by what is available."""
 
-    def __init__(self, convolution: nn.Module, channels: int, code: int, rectified: bool = True) -> None:
+    def __init__(self, before: int, after: int, code: int, stride: int = 1) -> None:
         super().__init__()
-        self.convolution, self.rectified = convolution, rectified
-        self.modulation = Modulation(channels, code)
+        self.convolution = nn.Conv2d(before, after, 3, stride, padding=1)
+        self.modulation = Modulation(after, code)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H', W') under code (B, E)."""
         out: Tensor = self.modulation(self.convolution(x), code)
-        return F.relu(out) if self.rectified else out
+        return out
 
 
 class MapResidual(nn.Module):
@@ -53,12 +57,11 @@ class MapResidual(nn.Module):
 
     def __init__(self, channels: int, code: int) -> None:
         super().__init__()
-        self.first = ModulatedConv(nn.Conv2d(channels, channels, 3, padding=1), channels, code)
-        self.second = ModulatedConv(nn.Conv2d(channels, channels, 3, padding=1), channels, code, rectified=False)
+        self.first, self.second = ModulatedConv(channels, channels, code), ModulatedConv(channels, channels, code)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W) under code (B, E)."""
-        out: Tensor = x + self.second(self.first(x, code), code)
+        out: Tensor = x + self.second(F.relu(self.first(x, code)), code)
         return out
 
 
@@ -68,26 +71,26 @@ class MapDrawer(nn.Module):
     def __init__(self, shape: MapShape, inputs: int) -> None:
         super().__init__()
         fine, middle, deep = shape.widths
-
-        def down(before: int, after: int, stride: int) -> ModulatedConv:
-            return ModulatedConv(nn.Conv2d(before, after, 3, stride, padding=1), after, inputs)
-
-        def up(before: int, after: int) -> ModulatedConv:
-            return ModulatedConv(nn.ConvTranspose2d(before, after, 3, 2, padding=1, output_padding=1), after, inputs)
-
-        self.layers = nn.ModuleList(
-            [
-                *(down(inputs, fine, 1), down(fine, middle, 2), down(middle, deep, 2)),
-                *(MapResidual(deep, inputs) for _ in range(shape.blocks)),
-                *(up(deep, middle), up(middle, fine)),
-            ]
+        self.encoder = nn.ModuleList(
+            ModulatedConv(before, after, inputs, stride)
+            for before, after, stride in ((inputs, fine, 1), (fine, middle, 2), (middle, deep, 2))
         )
+        self.blocks = nn.ModuleList(MapResidual(deep, inputs) for _ in range(shape.blocks))
+        self.decoder = nn.ModuleList(ModulatedConv(a, b, inputs) for a, b in ((deep, middle), (middle, fine)))
         self.out = nn.Conv2d(fine, 1, 3, padding=1)
+        self.skips = shape.skips
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, 1, H, W) under code (B, inputs)."""
-        for layer in self.layers:
-            x = layer(x, code)
+        passed: list[Tensor] = []
+        for layer in self.encoder:
+            x = F.relu(layer(x, code))
+            passed.append(x)
+        for block in self.blocks:
+            x = block(x, code)
+        for layer, finer in zip(self.decoder, (passed[1], passed[0]), strict=True):
+            x = F.relu(layer(F.interpolate(x, scale_factor=2, mode="nearest"), code))
+            x = x + finer if self.skips else x
         out: Tensor = self.out(x)
         return out
 
