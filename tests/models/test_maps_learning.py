@@ -1,0 +1,75 @@
+"""Each objective of the maps over-fits two phantom patients: what cannot learn two by heart learns nothing."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from client.data.dataset import CaseStore
+from client.data.preprocessing import PrepareSettings
+from client.training.paired_step import build_step
+from client.training.trainer import draw_batches, fit, rate_of
+from common.nets.stage_models import build_model
+from common.sequences import STRUCTURAL, Sequence
+from common.study import Grid, Stage, parse_study
+from simulations.comparison.truth import read_truth
+from simulations.phantom.cohort import write_cohort
+from simulations.scenario import load_scenario
+
+EVERYTHING = (*STRUCTURAL, Sequence.ADC, Sequence.CBV)
+STEPS = 250
+STUDY = """
+name = "overfit"
+sites = ["hospital-a"]
+reference_site = "hospital-a"
+sequences = ["T1", "T1Gd", "T2", "FLAIR", "ADC", "CBV"]
+[stages.generator]
+[stages.maps]
+rounds = 1
+local_steps = 250
+batch_size = 8
+learning_rate = 4e-3
+learning_rate_decay = "cosine"
+subsets = "all-inputs"
+"""
+
+
+@pytest.fixture(scope="module")
+def two_patients(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
+    """All sequences of two phantoms, three slices through the tumour and one beside it of each."""
+    folder = tmp_path_factory.mktemp("phantoms") / "cohort"
+    scenario = load_scenario("cbv")
+    scenario = scenario.model_copy(update={"sites": scenario.sites[:1]})
+    write_cohort(folder, scenario, 2, seed=5, spacing_mm=3.0)
+    truth = read_truth(folder)
+    names = [case for _, case in truth.patients]
+    prepared, problems = truth.prepare(
+        "hospital-a", names, PrepareSettings(grid=Grid()), folder / "cache", 1, EVERYTHING
+    )
+    assert not problems
+    return CaseStore(prepared.values(), EVERYTHING, tumour_share=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["mae", "feature-consistency", "pix2pix"])
+def test_two_phantom_patients_are_learnt_by_heart(two_patients: CaseStore, objective: str) -> None:
+    """From all inputs the error in the brain falls from 118 grey levels to less than 4 of 255 (0.24 of white matter's
+    blood volume), against 6 of the best constant."""
+    study = parse_study(f'{STUDY}objective = "{objective}"\nssim_weight = {0.1 if objective == "pix2pix" else 0.0}\n')
+    settings = study.stages.maps
+    model = build_model(Stage.MAPS, study, (), torch.Generator().manual_seed(1))
+    step = build_step(model, study, (), "hospital-a", two_patients, {}, torch.device("cpu"))
+    losses: list[float] = []
+    generator = torch.Generator().manual_seed(2)
+    fit(
+        step,
+        draw_batches(step, STEPS, generator),
+        lambda number, found: losses.append(127.5 * found["synthesis"]),
+        rate_of(settings, 1),
+    )
+    print(objective, losses[::25], sum(losses[-10:]) / 10, step.evaluate(two_patients))
+    assert losses[0] > 50
+    assert sum(itertools.islice(reversed(losses), 10)) / 10 < 4
