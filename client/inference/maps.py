@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.inference.device import autocast, device_of
+from client.inference.device import device_of
+from client.precision import half_precision
 from common.sequences import NEEDS_GADOLINIUM, Sequence
 from common.study import MapsStage
 
@@ -97,7 +98,7 @@ def draw_map(
             if sequence in given:
                 images[:, channel] = given[sequence][rows]
         available = torch.tensor([sequence in given for sequence in order], device=device).expand(len(rows), -1)
-        with autocast(device):
+        with half_precision(device):
             drawn = model(torch.from_numpy(images).to(device), available)
         out[rows] = np.where(inside[rows], drawn[:, 0].float().clamp(-1, 1).cpu().numpy(), np.float32(-1))
     return out

@@ -17,9 +17,13 @@ from torch.func import functional_call
 from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase
 from client.data.dataset import CaseStore, SliceBatch
+from client.precision import half_precision
+from client.training.accumulation import Term, minimise
+from client.training.batches import move
 from client.training.filled_inputs import stack_of
 from client.training.fixed_slices import fixed_slices
-from client.training.trainer import NothingToTrainError, descend, half_precision
+from client.training.optimisers import adamw
+from client.training.trainer import NothingToTrainError
 from common.generative.adversarial import discriminator_loss, generator_loss
 from common.generative.paired import dissimilarity, feature_distance, weighted_error
 from common.metrics.fidelity import mean_absolute_error, measure, to_greys
@@ -53,7 +57,7 @@ class PairedBatch:
 
     def to(self, device: torch.device) -> PairedBatch:
         """Return the batch on `device`."""
-        return PairedBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return move(self, device)
 
 
 class PairedStep:
@@ -69,12 +73,11 @@ class PairedStep:
             needed = f"all of {named}" if settings.subsets == "all-inputs" else f"any of {named}"
             raise NothingToTrainError(f"no case has {settings.target} and {needed}")
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
-            name: torch.optim.AdamW(
+            name: adamw(
                 net.parameters(),
-                lr=settings.learning_rate,
-                betas=(0.9, 0.999) if model.critic is None else MOMENTA,
-                weight_decay=settings.weight_decay,
-                fused=True,
+                settings.learning_rate,
+                settings.weight_decay,
+                (0.9, 0.999) if model.critic is None else MOMENTA,
             )
             for name, net in (("drawer", model.drawer), ("critic", model.critic))
             if net is not None
@@ -107,12 +110,10 @@ class PairedStep:
 
     def __call__(self, batch: PairedBatch) -> dict[str, float]:
         """Move the critic, where there is one, then the drawer; see TrainingStep."""
-        drawn = self._drawn(batch)
-        losses = {} if self.model.critic is None else self._judge(self.model.critic, batch, drawn.detach())
-        terms = self._terms(batch, drawn)
-        total = torch.stack([weight * term for weight, term in terms.values()]).sum()
-        parts = {name: term for name, (_, term) in terms.items()}
-        return losses | descend(total, parts, self.optimisers["drawer"])
+        losses: dict[str, float] = {}
+        if self.model.critic is not None:
+            losses["discriminator"] = minimise(self._judged, batch, self.optimisers["critic"])["loss"]
+        return losses | minimise(self._terms, batch, self.optimisers["drawer"], masses=_masses)
 
     def _drawn(self, batch: PairedBatch) -> Tensor:
         """Return the drawn map, (B, 1, H, W), background outside the brain."""
@@ -120,12 +121,15 @@ class PairedStep:
             drawn = self.model(batch.images, batch.available)
         return torch.where(batch.brain, drawn.float(), BACKGROUND)
 
-    def _judge(self, critic: nn.Module, batch: PairedBatch, drawn: Tensor) -> dict[str, float]:
-        """Teach the critic to tell true from drawn maps; `drawn` carries no gradient."""
+    def _judged(self, batch: PairedBatch) -> dict[str, Term]:
+        """Return the critic's loss in telling true from drawn maps; none of its gradient reaches the drawer."""
+        assert self.model.critic is not None  # noqa: S101
+        with torch.no_grad():
+            drawn = self._drawn(batch)
         with half_precision(self.device):
-            true_logits, drawn_logits = (critic(self._seen(batch, picture)).logits for picture in (batch.true, drawn))
-        loss = discriminator_loss(true_logits.float(), drawn_logits.float())
-        return {"discriminator": descend(loss, {}, self.optimisers["critic"])["loss"]}
+            true_logits = self.model.critic(self._seen(batch, batch.true)).logits
+            drawn_logits = self.model.critic(self._seen(batch, drawn)).logits
+        return {"loss": Term(discriminator_loss(true_logits.float(), drawn_logits.float()))}
 
     def _seen(self, batch: PairedBatch, picture: Tensor) -> Tensor:
         """Return what the critic sees: pix2pix shows it the inputs, as far as the drawer saw them."""
@@ -133,20 +137,20 @@ class PairedStep:
             return picture
         return torch.cat([visible(batch.images, batch.available), picture], dim=1)
 
-    def _terms(self, batch: PairedBatch, drawn: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _terms(self, batch: PairedBatch) -> dict[str, Term]:
         """Return each part of the drawer's loss with its weight."""
-        settings = self.settings
-        terms = {"synthesis": (1.0, weighted_error(drawn, batch.true, batch.weight))}
+        settings, drawn = self.settings, self._drawn(batch)
+        terms = {"synthesis": Term(weighted_error(drawn, batch.true, batch.weight))}
         if settings.ssim_weight:
-            terms["dissimilarity"] = (settings.ssim_weight, dissimilarity(drawn, batch.true, batch.brain))
+            terms["dissimilarity"] = Term(dissimilarity(drawn, batch.true, batch.brain), settings.ssim_weight)
         if self.model.critic is None:
             return terms
         judged = self._judgement(self.model.critic, batch, drawn)
-        terms["adversarial"] = (settings.adversarial_weight, generator_loss(judged.logits.float()))
+        terms["adversarial"] = Term(generator_loss(judged.logits.float()), settings.adversarial_weight)
         if settings.objective == "feature-consistency":
             with torch.no_grad():
                 wanted = self._judgement(self.model.critic, batch, batch.true)
-            terms["features"] = (settings.feature_weight, feature_distance(judged.features, wanted.features))
+            terms["features"] = Term(feature_distance(judged.features, wanted.features), settings.feature_weight)
         return terms
 
     def _judgement(self, critic: nn.Module, batch: PairedBatch, picture: Tensor) -> Judgement:
@@ -176,6 +180,11 @@ class PairedStep:
     def patients(self) -> dict[str, int]:
         """Return the number of patients with the target and enough inputs; all parameters are shared."""
         return {SHARED: len(self.store.patients(self.teaches))}
+
+
+def _masses(batch: PairedBatch) -> dict[str, float]:
+    """What the error and the dissimilarity divide by; the critic's terms divide by rows."""
+    return {"synthesis": float(batch.weight.sum()), "dissimilarity": float(batch.brain.sum())}
 
 
 def some_of(held: Tensor, generator: torch.Generator) -> Tensor:

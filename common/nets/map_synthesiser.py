@@ -139,6 +139,8 @@ class MapSynthesiser(nn.Module):
         critic_channels: of the pictures that the critic sees; None for no critic.
     """
 
+    COMPILED_PARTS = ("drawer",)  # the critic is also called with its weights detached
+
     def __init__(self, size: Literal["tiny", "paper"], inputs: int, critic_channels: int | None = None) -> None:
         super().__init__()
         self.drawer = MapDrawer(MAP_SHAPES[size], inputs)

@@ -9,7 +9,9 @@ import torch
 
 from client.data.cache import LabelKind
 from client.data.dataset import CaseStore
-from client.training.paired_step import PairedStep, build_step, some_of
+from client.training.accumulation import minimise
+from client.training.batches import cut
+from client.training.paired_step import PairedStep, _masses, build_step, some_of
 from client.training.trainer import NothingToTrainError
 from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.stage_models import build_model
@@ -97,20 +99,32 @@ def test_the_critics_step_moves_the_critic_alone_and_the_drawers_the_drawer_alon
         state = step.model.state_dict()
         return {name.split(".")[0] for name, tensor in state.items() if not torch.equal(tensor, start[name])}
 
-    step._judge(step.model.critic, batch, step._drawn(batch).detach())
+    minimise(step._judged, batch, step.optimisers["critic"])
     assert moved() == {"critic"}
     assert all(parameter.grad is None for parameter in step.model.drawer.parameters())
 
     start = {name: tensor.clone() for name, tensor in step.model.state_dict().items()}
     critics = [parameter.grad.clone() for parameter in step.model.critic.parameters()]
-    terms = step._terms(batch, step._drawn(batch))
-    torch.stack([term for _, term in terms.values()]).sum().backward()
-    step.optimisers["drawer"].step()
+    minimise(step._terms, batch, step.optimisers["drawer"])
     assert moved() == {"drawer"}
     assert all(
         torch.equal(before, parameter.grad)
         for before, parameter in zip(critics, step.model.critic.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_halves_of_a_batch_give_its_terms_by_their_masses(
+    open_step, store: CaseStore, rng: torch.Generator, objective: str
+) -> None:
+    step = open_step(store, f'objective = "{objective}"\nssim_weight = 0.5\nlesion_weight = 2.0')
+    batch = step.draw(rng)
+    whole, halves = step._terms(batch), [cut(batch, 0, 1), cut(batch, 1, 4)]
+    rows = {"adversarial": (0.25, 0.75), "features": (0.25, 0.75)}
+    shares = {name: [_masses(half)[name] / _masses(batch)[name] for half in halves] for name in _masses(batch)} | rows
+    for name, term in whole.items():
+        parts = sum(share * step._terms(half)[name].value for share, half in zip(shares[name], halves, strict=True))
+        assert torch.allclose(parts, term.value, rtol=0.02), name
 
 
 def test_pix2pix_shows_the_critic_what_the_drawer_saw_and_nothing_more(
