@@ -49,6 +49,7 @@ class Stage(StrEnum):
     SEGMENTER = "segmenter"
     IDENTIFIER = "identifier"
     CALIBRATION = "calibration"
+    MAPS = "maps"
 
 
 FOLDS = (Stage.GENERATOR_FOLD_1, Stage.GENERATOR_FOLD_2)
@@ -200,13 +201,44 @@ CALIBRATION_ROUND = StageSettings(rounds=1, local_steps=1, batch_size=1, ema_dec
 """One round in which nothing is trained: its result is the sites' weighted mean itself, not a moving average."""
 
 
+class MapsStage(StageSettings):
+    """Paired synthesis of one sequence, CBV above all, from real others (Radiology 308(2):e222471).
+
+    `subsets = "any"` hides other inputs at every step, so that one model serves every subset; `"all-inputs"` trains on
+    cases that hold all inputs, as the paper's single models do. `objective` adds a critic to the mean absolute error:
+    `"feature-consistency"` (its features of the drawn map shall be those of the true one, and it be deceived) or
+    `"pix2pix"` (it sees the inputs beside the map). `ssim_weight` adds 1 - SSIM to any of the three.
+    """
+
+    target: Sequence = Sequence.CBV
+    inputs: Annotated[tuple[Sequence, ...], Field(min_length=1)] = (
+        *(Sequence.T1, Sequence.T2, Sequence.T1GD),
+        *(Sequence.FLAIR, Sequence.ADC),
+    )
+    subsets: Literal["any", "all-inputs"] = "any"
+    objective: Literal["mae", "feature-consistency", "pix2pix"] = "mae"
+    lesion_weight: Weight = 0.0
+    ssim_weight: Weight = 0.0
+    adversarial_weight: Weight = 0.01
+    feature_weight: Weight = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.target in self.inputs:
+            raise ValueError(f"inputs: {self.target} is the target; remove it, or choose another target")
+        if len(set(self.inputs)) != len(self.inputs):
+            raise ValueError("inputs: a sequence is named twice")
+        return self
+
+
 class Stages(Frozen):
-    """The stages that the study runs; each needs the ones before it."""
+    """The stages that the study runs; each needs the ones before it, but for the maps, which need none."""
 
     generator: GeneratorStage | None = None
     synthesiser: SynthesiserStage | None = None
     segmenter: SegmenterStage | None = None
     identifier: IdentifierStage | None = None
+    maps: MapsStage | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -287,6 +319,10 @@ class Study(Frozen):
         if self.stages.segmenter is not None and set(STRUCTURAL) - set(self.sequences):
             raise ValueError("stages.segmenter: needs T1, T1Gd, T2 and FLAIR among sequences")
         self._check_patch()
+        maps = self.stages.maps
+        lacking = [] if maps is None else [s for s in (maps.target, *maps.inputs) if s not in self.sequences]
+        if lacking:
+            raise ValueError(f"stages.maps: needs its target and inputs among sequences; add {', '.join(lacking)}")
         return self
 
     def _check_patch(self) -> None:

@@ -68,6 +68,8 @@ def open_stage(
 
 
 def earlier_weights(journal: Journal, stage: Stage) -> Mapping[Stage, tuple[Path, str]]:
-    """Return file and digest of the averaged weights of every stage before `stage`."""
+    """Return file and digest of the averaged weights of every stage before `stage`; the maps learn from none."""
+    if stage is Stage.MAPS:
+        return {}
     before = journal.study.stages.present[: journal.study.stages.present.index(stage)]
     return {done: (journal.weights(done), file_digest(journal.weights(done))) for done in before}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from client.data.cache import CachedCase
 from client.data.catalog import CatalogCase
-from client.imaging.intensity import GreyScale
+from client.imaging.intensity import PHYSICAL_MAXIMUM, GreyScale
 from client.imaging.nifti import write_volume
 from client.inference.completion import UNKNOWN_CENTRE, Completion
 from client.inference.native import NativeSpace, native_image, scale_of
@@ -80,6 +80,7 @@ def assemble(
             _filled(cached, completion, release, space),
             _harmonized(completion, release, space, detail),
             _hypotheses(cached, completion, release, space, detail),
+            _map(completion, release, space),
         )
         for picture in group
     }
@@ -154,6 +155,25 @@ def _hypotheses(
             )
 
 
+def _map(completion: Completion, release: Release, space: NativeSpace) -> Iterator[Picture]:
+    """A map is contrast-free only if nothing that needs gadolinium was among its inputs."""
+    drawn = completion.drawn_map
+    if drawn is None:
+        return
+    scale, origin = _scale(drawn.sequence, None, release)
+    facts = {
+        "kind": "drawn map",
+        "sequence": drawn.sequence,
+        "stage": Stage.MAPS,
+        "sources": list(drawn.inputs),
+        "contrast_free": not drawn.gadolinium_inputs,
+        "gadolinium_inputs": list(drawn.gadolinium_inputs),
+        "greys": origin,
+        "detail": PLAIN,
+    }
+    yield Picture(f"{drawn.sequence}_drawn", space.image(drawn.slices), scale, facts)
+
+
 def _labels(completion: Completion, space: NativeSpace) -> Labels | None:
     """Return the label map: probabilities are interpolated, then thresholded, so that borders are smooth."""
     if completion.tumour_probability is None:
@@ -164,10 +184,12 @@ def _labels(completion: Completion, space: NativeSpace) -> Labels | None:
 
 def _scale(sequence: Sequence, cached: CachedCase | None, release: Release) -> tuple[GreyScale | None, str]:
     """Return the grey scale of an output: the case's own of that sequence where it has one and `cached` is given,
-    else the median recorded in the release."""
+    else the median recorded in the release, else the fixed one of a map in physical units."""
     if cached is not None and cached.greys.get(sequence.value):
         return scale_of(cached.greys[sequence.value]), "this case's own"
     recorded = release.greys.get(sequence)
+    if recorded is None and sequence in PHYSICAL_MAXIMUM:
+        return GreyScale(0.0, 1.0, 1.0, 0.0, PHYSICAL_MAXIMUM[sequence]), "the fixed scale of this map"
     if recorded is None:
         return None, "normalised greys, 0 to 255: the release records none of this sequence"
     return scale_of(recorded.constants), f"median of {recorded.site}, as the release records it"

@@ -12,6 +12,7 @@ from client.data.cache import CachedCase
 from client.inference.fill import Filled, Redrawer, fill_volumes
 from client.inference.harmonize import Harmonized, harmonize_volumes
 from client.inference.identify import BbbResult, identify_case, with_probability
+from client.inference.maps import DrawnMap, map_of_case
 from client.inference.models import ReleasedModels, open_models
 from client.inference.segment import labels_of, segment_volume, whole_tumour, without_specks
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
@@ -19,6 +20,7 @@ from common.errors import DataError
 from common.generative.noise_schedule import cosine_schedule
 from common.release import Release
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
+from common.study import MapsStage
 
 Slices = NDArray[np.float32]
 
@@ -42,6 +44,7 @@ class Completion:
         tumour_probability: whole tumour, core and enhancing tumour, (3, K, H, W); None without a segmenter.
         labels: 0 / 1 NCR / 2 ED / 4 ET, specks removed; None without a segmenter.
         bbb: status of the blood-brain barrier, or why there is none.
+        drawn_map: the target of the maps stage; None without that stage, where it is real or where inputs are lacking.
         site: the site whose pictures these are, None where the release does not know it.
         remarks: what a reader must know about these results.
     """
@@ -54,6 +57,7 @@ class Completion:
     tumour_probability: Slices | None
     labels: NDArray[np.uint8] | None
     bbb: BbbResult
+    drawn_map: DrawnMap | None
     site: str | None
     remarks: tuple[str, ...]
 
@@ -133,6 +137,8 @@ def complete_case(
     probability = case.tumour(real)
     harmonized = case.harmonize(fills)
     voxel_ml = float(abs(np.linalg.det(cached.affine[:3, :3]))) / 1000
+    maps = study.stages.maps
+    drawn_map = None if models.maps is None or maps is None else map_of_case(models.maps, maps, real, case.brain)
     return Completion(
         real=real,
         fills=fills,
@@ -142,8 +148,9 @@ def complete_case(
         tumour_probability=probability,
         labels=None if probability is None else without_specks(labels_of(probability), voxel_ml),
         bbb=_judge(case, release, condition, hypotheses, sources, harmonized, voxel_ml),
+        drawn_map=drawn_map,
         site=known,
-        remarks=_remarks(site, known, study.sequences, real, fills),
+        remarks=(*_remarks(site, known, study.sequences, real, fills), *_map_remarks(maps, real, drawn_map)),
     )
 
 
@@ -255,6 +262,17 @@ def _foreign(
 def indeterminate(reason: str) -> BbbResult:
     """Return the result of a case that cannot be judged."""
     return BbbResult("indeterminate", reason, None, None, None, None, None, None, 0)
+
+
+def _map_remarks(
+    settings: MapsStage | None, real: Mapping[Sequence, Slices], drawn: DrawnMap | None
+) -> tuple[str, ...]:
+    """Say why a target of the maps stage that the case lacks was not drawn."""
+    if settings is None or settings.target in real or drawn is not None:
+        return ()
+    needed = ", ".join(settings.inputs)
+    needed = f"all of {needed}" if settings.subsets == "all-inputs" else f"one of {needed}"
+    return (f"{settings.target}: not drawn by the maps model, which needs {needed}",)
 
 
 def _remarks(

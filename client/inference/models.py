@@ -10,6 +10,7 @@ from client.inference.device import choose_device
 from common.errors import ReleaseError
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
+from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.segmenter import Segmenter
 from common.nets.ummgat import Ummgat
 from common.release import Release
@@ -29,6 +30,7 @@ class ReleasedModels:
     synthesiser: ConditionalUNet | None
     segmenter: Segmenter | None
     identifier: Identifier | None
+    maps: MapSynthesiser | None
     domains: tuple[Domain, ...]
     device: torch.device
 
@@ -45,12 +47,13 @@ def open_models(release: Release, device: torch.device | None = None) -> Release
     if not isinstance(generator, Ummgat):
         raise ReleaseError(f"{release.path}: holds no generator; complete needs a release that has one")
     synthesiser, segmenter = models.get(Stage.SYNTHESISER), models.get(Stage.SEGMENTER)
-    identifier = models.get(Stage.IDENTIFIER)
+    identifier, maps = models.get(Stage.IDENTIFIER), models.get(Stage.MAPS)
     return ReleasedModels(
         generator=generator,
         synthesiser=synthesiser if isinstance(synthesiser, ConditionalUNet) else None,
         segmenter=segmenter if isinstance(segmenter, Segmenter) else None,
         identifier=identifier if isinstance(identifier, Identifier) else None,
+        maps=maps if isinstance(maps, MapSynthesiser) else None,
         domains=trained_domains(release),
         device=place,
     )

@@ -28,6 +28,7 @@ LOSSES = frozenset(
     {
         *("loss", "discriminator", "adversarial", "style", "lesion_style", "diversity", "cycle", "identity", "paired"),
         *("synthesis", "segmentation", "dice", "cross_entropy", "consistency"),
+        *("features", "dissimilarity"),
     }
 )
 """What a step may report of its training."""
@@ -39,6 +40,7 @@ SCORES = frozenset(
             "mae",
             "mae_copy",
             "mae_lesion",
+            "ssim",
             "synthesis",
             "segmentation",
             "dice",

@@ -44,6 +44,7 @@ STEP_MODULES: Mapping[Stage, str] = {
     Stage.SEGMENTER: "segmentation_step",
     Stage.IDENTIFIER: "identification_step",
     Stage.CALIBRATION: "calibration_step",
+    Stage.MAPS: "paired_step",
 }
 
 

@@ -8,12 +8,13 @@ from torch import nn
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.first_weights import initialise
 from common.nets.identifier import Identifier
+from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.segmenter import Segmenter
 from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
 from common.nets.validation_table import ValidationTable
 from common.sequences import Domain
-from common.study import GeneratorStage, SegmenterStage, Stage, Study
+from common.study import GeneratorStage, MapsStage, SegmenterStage, Stage, Study
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
@@ -34,6 +35,9 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
                 model = Identifier(study.size)
             case Stage.CALIBRATION:
                 model = ValidationTable()
+            case Stage.MAPS:
+                asked = study.stages.maps or MapsStage()
+                model = MapSynthesiser(study.size, len(asked.inputs), critic_channels(asked))
     return model
 
 
@@ -47,3 +51,9 @@ def _segmenter(study: Study) -> Segmenter:
     plan = plan_patch(study.size, (k, i, j), (step_k, step_i, step_j))
     reading = Reading((k, i, j), settings.overlap, flips)
     return Segmenter(study.size, plan, reading, settings.deep_supervision)
+
+
+def critic_channels(settings: MapsStage) -> int | None:
+    """Return what the maps' critic sees: the map alone, the inputs beside it (pix2pix), or None where there is none."""
+    seen = {"mae": None, "feature-consistency": 1, "pix2pix": len(settings.inputs) + 1}
+    return seen[settings.objective]

@@ -12,13 +12,14 @@ from common.sequences import in_order
 from simulations.baselines import fit_baselines
 from simulations.comparison.cross_fit import PencilOf
 from simulations.comparison.hypotheses import compare_hypotheses
+from simulations.comparison.maps import compare_maps
 from simulations.comparison.segmentation import compare_segmentation
 from simulations.comparison.style_codes import StyleMap, map_styles
 from simulations.comparison.subject import Pencil, Subject
 from simulations.comparison.translation import Translation, compare_translation, measure_fill_gap
-from simulations.report.gallery import choose, hypotheses_row, segmentation_row, translation_rows
+from simulations.report.gallery import choose, hypotheses_row, map_row, segmentation_row, translation_rows
 from simulations.report.pictures import Gallery
-from simulations.report.summary import FillGap, Hypotheses, Segmentation
+from simulations.report.summary import FillGap, Hypotheses, MapFidelity, Segmentation
 
 Advance = Callable[[int, int], None]
 GAP_PATIENTS = 2
@@ -33,6 +34,7 @@ class Evaluation:
     fill_gap: FillGap | None
     hypotheses: tuple[Hypotheses, ...]
     segmentation: tuple[Segmentation, ...]
+    maps: tuple[MapFidelity, ...]
     gallery: Gallery
     styles: StyleMap | None
 
@@ -59,7 +61,7 @@ def evaluate(
     models = open_models(release)
     sequences = in_order(release.study.sequences)
     pencil = Pencil(models.generator, models.domains, release.study.reference_site, sequences)
-    steps = _Steps(len(subjects), advance)
+    steps = _Steps(len(subjects) * (3 if models.maps is None else 4), advance)
     baselines = {site: fit_baselines((one.own for one in patients), sequences) for site, patients in training.items()}
     translation = compare_translation(subjects, pencil, baselines, steps.next)
     settings = release.study.stages.synthesiser
@@ -71,11 +73,18 @@ def evaluate(
         segmentation = compare_segmentation(subjects, models.segmenter, pencil, steps.next)
     looked_at = GAP_PATIENTS if cross_fit is None else None
     seen = [one for patients in training.values() for one in patients[:looked_at]]
+    drawn_maps: tuple[MapFidelity, ...] = ()
+    maps = release.study.stages.maps
+    if models.maps is not None and maps is not None:
+        everyone = (one.own for patients in training.values() for one in patients)
+        fitted = fit_baselines(everyone, (*maps.inputs, maps.target))
+        drawn_maps = compare_maps(subjects, models.maps, maps, fitted, steps.next)
     return Evaluation(
         translation=translation,
         fill_gap=measure_fill_gap(seen, subjects, pencil, cross_fit) if held_out else None,
         hypotheses=hypotheses,
         segmentation=segmentation,
+        maps=drawn_maps,
         gallery=draw_gallery(release, models, pencil, subjects, translation),
         styles=map_styles(subjects, pencil, models.generator, release.study.seed),
     )
@@ -87,16 +96,19 @@ def draw_gallery(
     """Draw the chosen patients' pictures; hypotheses also for a patient of the other BBB status at each site."""
     chosen = choose(subjects, translation.error_of)
     settings, seed = release.study.stages.synthesiser, release.study.seed
-    hypotheses, segmentation = [], []
+    hypotheses, segmentation, maps = [], [], []
     if models.synthesiser is not None and settings is not None:
         pairs = both_states(chosen, subjects)
         hypotheses = [hypotheses_row(title, one, models.synthesiser, settings, seed) for title, one in pairs]
     if models.segmenter is not None:
         segmentation = [segmentation_row(title, one, models.segmenter, pencil) for title, one in chosen]
+    if models.maps is not None and release.study.stages.maps is not None:
+        maps = [map_row(title, one, models.maps, release.study.stages.maps) for title, one in chosen]
     return Gallery(
         translation=tuple(row for title, one in chosen for row in translation_rows(title, one, pencil)),
         hypotheses=tuple(row for row in hypotheses if row is not None),
         segmentation=tuple(row for row in segmentation if row is not None),
+        maps=tuple(row for row in maps if row is not None),
     )
 
 
@@ -114,10 +126,10 @@ def both_states(chosen: list[tuple[str, Subject]], subjects: Items[Subject]) -> 
 
 
 class _Steps:
-    """Counts subjects over the three comparisons for one progress bar."""
+    """Counts subjects over all comparisons for one progress bar."""
 
-    def __init__(self, subjects: int, advance: Advance) -> None:
-        self.done, self.total, self.advance = 0, 3 * subjects, advance
+    def __init__(self, total: int, advance: Advance) -> None:
+        self.done, self.total, self.advance = 0, total, advance
 
     def next(self) -> None:
         """Count one more."""

@@ -74,6 +74,7 @@ def build_summary(
         hypotheses=evaluation.hypotheses,
         segmentation=evaluation.segmentation,
         identification=identification,
+        maps=evaluation.maps,
         failures=failures,
         cost=cost,
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.cache import LabelKind
+from client.inference.maps import MapDrawing
 from common.generative.hypotheses import Synthesiser
-from common.sequences import STRUCTURAL, Sequence
-from common.study import SynthesiserStage
+from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
+from common.study import MapsStage, SynthesiserStage
 from simulations.comparison.hypotheses import draw_subject
+from simulations.comparison.maps import draw_from
 from simulations.comparison.segmentation import segment_subject
 from simulations.comparison.subject import Pencil, Subject
 from simulations.report.pictures import Row, Tile, crop_to, difference_tile, grey_tile, overlay_tile
@@ -27,6 +31,7 @@ SHOWN_PAIRS = (
 """The first `MOST_PAIRS` that a patient holds: across the contrasts, where a copy shows, and T1 to T1Gd."""
 
 MOST_PAIRS = 4
+WHITE_PERCENTILE = 99.5
 
 
 def choose(subjects: Items[Subject], error_of: Mapping[tuple[str, str], float]) -> list[tuple[str, Subject]]:
@@ -108,4 +113,29 @@ def segmentation_row(title: str, subject: Subject, model: Callable[[Tensor], Ten
         if labels is not None:
             caption = f"{without} filled" if without else "all real"
             tiles.append(overlay_tile(image, labels[number], outline, crop, caption, strong=True))
+    return Row(subject.site, title, tuple(tiles))
+
+
+def map_row(title: str, subject: Subject, model: MapDrawing, settings: MapsStage) -> Row | None:
+    """Return the map drawn from all inputs and, where it can be, without gadolinium, beside the true one.
+
+    Grey levels are stretched so that white is the true map's 99.5th percentile: maps in physical units are dark.
+    """
+    number, truth = subject.fullest_slice, subject.truth
+    if not {settings.target, *settings.inputs} <= set(truth.sequences):
+        return None
+    brain, true = subject.brain[number], truth.slices(settings.target)[number]
+    crop, white = crop_to(brain), float(np.percentile(true[brain], WHITE_PERCENTILE)) + 1
+
+    def stretched(image: NDArray[np.floating]) -> NDArray[np.floating]:
+        found: NDArray[np.floating] = np.clip((image + 1) * (2 / white) - 1, -1, 1)
+        return found
+
+    free = tuple(sequence for sequence in settings.inputs if sequence not in NEEDS_GADOLINIUM)
+    subsets = (settings.inputs, free) if settings.subsets == "any" and 0 < len(free) < len(settings.inputs) else ()
+    tiles = [grey_tile(stretched(true), crop, f"true: {settings.target}")]
+    for subset in subsets or (settings.inputs,):
+        drawn = stretched(draw_from(model, settings, subject, subset, (number,))[0] / 127.5 - 1)
+        tiles.append(grey_tile(drawn, crop, f"drawn from {', '.join(subset)}", strong=True))
+        tiles.append(difference_tile(drawn, stretched(true), brain, crop, "drawn − true"))
     return Row(subject.site, title, tuple(tiles))

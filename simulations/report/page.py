@@ -29,6 +29,7 @@ STAGE_TITLES = {
     Stage.SYNTHESISER: "Synthesiser: T1Gd under either hypothesis",
     Stage.SEGMENTER: "Segmenter: whole tumour, core, enhancing tumour",
     Stage.IDENTIFIER: "Identifier: blood-brain barrier status",
+    Stage.MAPS: "Maps: one sequence drawn from any subset of others",
 }
 
 

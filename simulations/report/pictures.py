@@ -52,6 +52,7 @@ class Gallery:
     translation: tuple[Row, ...] = ()
     hypotheses: tuple[Row, ...] = ()
     segmentation: tuple[Row, ...] = ()
+    maps: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)

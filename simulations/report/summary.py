@@ -27,6 +27,7 @@ Count = Annotated[int, Field(ge=0)]
 Greys = Annotated[float, Field(ge=0, le=255)]
 Seconds = Annotated[float, Field(ge=0)]
 Method = Literal["generator", "copy", "best copy", "constant", "tone curve"]
+MapMethod = Literal["model", "constant", "tone curve"]
 
 
 class Versions(Frozen):
@@ -170,6 +171,29 @@ class Segmentation(Frozen):
     hd95_mm: float | None = Field(description="95th percentile of the surface distance of the whole tumour")
 
 
+class MapMeasure(Frozen):
+    """How like a drawn map is to the true one inside a mask, on every second slice, in grey levels of 0 … 255."""
+
+    mae: Greys = Field(description="mean absolute error, grey levels")
+    ssim: float = Field(description="structural similarity, at most 1")
+    r: float | None = Field(description="Pearson's correlation over voxels; None where one of the two is constant")
+
+
+class MapFidelity(Frozen):
+    """The target of the maps stage drawn from one subset of its inputs, over all sites; means over patients."""
+
+    target: Sequence = Field(description="what was drawn")
+    method: MapMethod = Field(description="the model, or what needs no network, fitted on all sites' training patients")
+    inputs: tuple[Sequence, ...] = Field(description="what was given; empty for the constant")
+    patients: Count = Field(description="patients measured")
+    brain: MapMeasure = Field(description="inside the brain")
+    core: MapMeasure | None = Field(description="inside the tumour core; None where no patient has one")
+    bias: float | None = Field(
+        description="drawn minus true mean in the core, as a share of the true one: median over patients"
+    )
+    scatter: float | None = Field(description="standard deviation of that share over patients")
+
+
 class AucFacts(Frozen):
     """An area under the ROC curve; `value` is None where one class is empty."""
 
@@ -245,6 +269,7 @@ class Summary(Frozen):
     hypotheses: tuple[Hypotheses, ...] = Field(description="the diffusion model's two T1Gd, all sites and each")
     segmentation: tuple[Segmentation, ...] = Field(description="Dice with all real and with one filled")
     identification: Identification | None = Field(description="BBB status")
+    maps: tuple[MapFidelity, ...] = Field(default=(), description="maps, subset by subset of their inputs")
     failures: tuple[str, ...] = Field(description="patients or steps that could not be evaluated, and why")
     cost: Cost = Field(description="time and memory")
 

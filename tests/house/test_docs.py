@@ -21,6 +21,7 @@ PROGRAMS = {"gliofed-client": client_app, "gliofed-server": server_app, "gliofed
 STUDY_MODELS = [
     *(settings.Study, settings.Grid, settings.Data, settings.Training, settings.Federation, settings.StageSettings),
     *(settings.GeneratorStage, settings.SynthesiserStage, settings.SegmenterStage, settings.IdentifierStage),
+    settings.MapsStage,
     settings.Reporting,
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]

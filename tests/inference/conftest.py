@@ -90,6 +90,16 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 @pytest.fixture(scope="session")
+def maps_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A generator, and CBV from any of five sequences; hospital-a holds all six, hospital-b T1."""
+    torch.set_num_threads(1)
+    text = STUDY.split("[stages.synthesiser]")[0] + "[stages.maps]\n"
+    study = parse_study(text.replace("[grid]", 'sequences = ["T1", "T1Gd", "T2", "FLAIR", "ADC", "CBV"]\n[grid]'))
+    held = {"hospital-a": (*STRUCTURAL, Sequence.ADC, Sequence.CBV), "hospital-b": (Sequence.T1,)}
+    return write_release(tmp_path_factory.mktemp("maps") / "release", study, plan_of(study, held), {})
+
+
+@pytest.fixture(scope="session")
 def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CachedCase]:
     """Return a maker of cached cases: an ellipsoid brain of about 1.7 l on the study grid."""
 

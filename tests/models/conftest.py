@@ -81,6 +81,8 @@ def make_case(tmp_path: Path) -> MakeCase:
             Sequence.T1GD: 0.1 - 0.2 * whole + 0.8 * (core & enhances),
             Sequence.T2: 0.0 + 0.5 * whole,
             Sequence.FLAIR: 0.0 + 0.6 * whole,
+            Sequence.ADC: -0.6 + 0.3 * whole,
+            Sequence.CBV: -0.8 + 0.5 * (core & enhances),
         }
         arrays = {
             sequence.value: np.where(brain > 0, greys[sequence] + 0.02 * noise.standard_normal(brain.shape), -1).astype(

@@ -15,6 +15,7 @@ from client.privacy.dp_sgd import private_step
 from client.privacy.private_form import private_form
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
+from common.nets.map_synthesiser import MapCritic, MapSynthesiser
 from common.nets.segmenter import Segmenter
 from common.nets.ummgat import Ummgat
 from common.sequences import Domain, Sequence
@@ -36,6 +37,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "segmenter": lambda: Segmenter("tiny"),
     "identifier, `tiny`": lambda: Identifier("tiny"),
     "identifier, `paper`": lambda: Identifier("paper"),
+    "maps drawer": lambda: MapSynthesiser("tiny", inputs=5),
+    "maps critic": lambda: MapCritic(1),
     **{
         f"UMMGAT {part}": lambda part=part: ummgat(part) for part in ("generator", "encoder", "mapper", "discriminator")
     },
@@ -50,6 +53,8 @@ def inputs_of(name: str) -> tuple[Tensor, ...]:
         "segmenter": (picture(4),),
         "identifier, `tiny`": (picture(3),),
         "identifier, `paper`": (picture(3),),
+        "maps drawer": (picture(5), torch.arange(5 * ROWS).view(ROWS, 5) % 3 > 0),
+        "maps critic": (picture(1),),
         "UMMGAT generator": (picture(1), torch.randn(ROWS, 32)),
         "UMMGAT encoder": (picture(1), domain),
         "UMMGAT mapper": (torch.randn(ROWS, 16), domain),

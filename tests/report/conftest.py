@@ -14,6 +14,8 @@ from simulations.report.summary import (
     Hypotheses,
     Identification,
     IdentityError,
+    MapFidelity,
+    MapMeasure,
     Measure,
     PairFidelity,
     RoundFacts,
@@ -194,6 +196,22 @@ def summary() -> Summary:
         hypotheses=hypotheses,
         segmentation=segmentation,
         identification=identification,
+        maps=tuple(
+            MapFidelity(
+                target=Sequence.CBV,
+                method=method,
+                inputs=inputs,
+                patients=12,
+                brain=MapMeasure(mae=4.15, ssim=0.849, r=r),
+                core=MapMeasure(mae=14.2, ssim=0.524, r=r),
+                bias=-0.18,
+                scatter=0.24,
+            )
+            for method, inputs, r in (
+                ("model", (Sequence.T1, Sequence.T1GD, Sequence.ADC), 0.55),
+                ("constant", (), None),
+            )
+        ),
         failures=(),
         cost=Cost(
             phases_s={"phantom": 31.0, "training": 401.0, "evaluation": 62.0},
@@ -225,4 +243,5 @@ def gallery() -> Gallery:
         translation=tuple(Row(site, title, tiles) for site in SITES for title in ("T1 → T2", "T2 → FLAIR")),
         hypotheses=tuple(Row(site, "barrier disrupted", (*tiles, tiles[0], tiles[1])) for site in SITES),
         segmentation=tuple(Row(site, "median patient", overlays * 3) for site in SITES),
+        maps=tuple(Row(site, "median patient", tiles) for site in SITES),
     )

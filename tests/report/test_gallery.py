@@ -4,8 +4,9 @@ import numpy as np
 
 from client.inference.fill import Translator
 from common.sequences import STRUCTURAL, Domain, Sequence
+from common.study import MapsStage
 from simulations.comparison.subject import Pencil
-from simulations.report.gallery import choose, translation_rows
+from simulations.report.gallery import choose, map_row, translation_rows
 
 
 @dataclass
@@ -70,3 +71,17 @@ def test_at_most_four_pairs_are_drawn_and_only_those_that_exist():
     assert [row.title for row in rows] == ["FLAIR → T1, median", "T1 → FLAIR, median"]
     assert [tile.caption for tile in rows[0].tiles] == ["given: FLAIR", "drawn: T1", "true: T1", "drawn − true"]
     assert [tile.strong for tile in rows[0].tiles] == [False, True, False, False]
+
+
+def test_a_map_is_drawn_with_and_without_gadolinium_beside_the_true_one():
+    def first_input(images, available):
+        return images[:, :1]
+
+    settings = MapsStage(target=Sequence.T2, inputs=(Sequence.T1, Sequence.T1GD))
+    row = map_row("median", Patient("a", Scan("p1")), first_input, settings)
+    assert [tile.caption for tile in row.tiles] == [
+        *("true: T2", "drawn from T1, T1Gd", "drawn − true", "drawn from T1", "drawn − true"),
+    ]
+    alone = settings.model_copy(update={"subsets": "all-inputs"})
+    assert len(map_row("median", Patient("a", Scan("p1")), first_input, alone).tiles) == 3
+    assert map_row("median", Patient("a", Scan("p2", (Sequence.T1,))), first_input, settings) is None

@@ -79,12 +79,21 @@ def test_a_run_that_could_measure_nothing_still_has_a_page(summary):
     bare = summary.model_copy(
         update={
             "fidelity": (), "identity": (), "hypotheses": (), "segmentation": (), "identification": None,
-            "fill_gap": None, "stages": (), "failures": ("hospital-a: <no> patient held out",),
+            "maps": (), "fill_gap": None, "stages": (), "failures": ("hospital-a: <no> patient held out",),
         }
     )  # fmt: skip
     page = render_page(bare, Gallery())
     assert "hospital-a: &lt;no&gt; patient held out" in page
     assert 'id="translation"' not in page
+
+
+def test_maps_stand_subset_by_subset_beside_what_needs_no_network(summary, gallery):
+    page = render_page(summary, gallery)
+    section = page[page.index('<section id="maps">') : page.index('<section id="sites">')]
+    assert "<td>model</td><td>T1 + T1Gd + ADC</td>" in section
+    assert "<td>constant</td><td>nothing</td>" in section
+    assert '<td class="n">-18</td><td class="n">24</td>' in section
+    assert 'id="maps"' not in render_page(summary.model_copy(update={"maps": ()}), gallery)
 
 
 def test_a_matrix_holds_twelve_pairs_and_the_identity_on_its_diagonal(summary):

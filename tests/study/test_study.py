@@ -32,7 +32,7 @@ def test_stages_come_in_the_order_in_which_they_run():
 def test_folds_and_calibration_follow_from_their_family_and_are_not_released():
     text = GOOD.replace("[stages.segmenter]", "cross_fit = true\n[stages.synthesiser]\n[stages.segmenter]")
     stages = parse_study(text + "[stages.identifier]\n").stages
-    assert stages.present == tuple(Stage)
+    assert stages.present == tuple(stage for stage in Stage if stage is not Stage.MAPS)
     assert stages.of(Stage.GENERATOR_FOLD_1) == stages.of(Stage.GENERATOR_FOLD_2) == stages.generator
     assert not {Stage.GENERATOR_FOLD_1, Stage.GENERATOR_FOLD_2, Stage.CALIBRATION} & set(stages.released)
     without = parse_study(text.replace("cross_fit = true", "") + "[stages.identifier]\nvalidation_fraction = 0.0\n")
@@ -59,6 +59,10 @@ def test_folds_and_calibration_follow_from_their_family_and_are_not_released():
         (GOOD + "patch = [64, 80, 16]\n", 9, "set dimensions = 3"),
         (GOOD + "dimensions = 3\npatch = [64, 80, 18]\n", 10, "cannot be halved evenly at every level; 16 can"),
         (GOOD + "dimensions = 3\npatch = [80, 80, 16]\n", 10, "more than the grid's 64"),
+        (changed("[stages.segmenter]", "[stages.maps]"), 8, "add CBV, ADC"),
+        (changed("[stages.segmenter]", '[stages.maps]\ninputs = ["T1", "CBV"]'), 9, "CBV is the target"),
+        (changed("[stages.segmenter]", '[stages.maps]\ninputs = ["T1", "T1"]'), 9, "named twice"),
+        (changed("[stages.segmenter]", "[stages.maps]\ninputs = []"), 9, "at least 1"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
