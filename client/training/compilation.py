@@ -34,14 +34,19 @@ def compile_parts(model: nn.Module, backend: str | Callable[..., object] = "indu
 
 
 def eager_where_compiling_fails(model: nn.Module, work: Callable[[], Result]) -> Result:
-    """Do the work; where compiling any network of `model` fails, say so once and do it again without compiling."""
+    """Do the work; where it fails with a compiled network of `model`, say so once and do it again without compiling.
+
+    Compilers fail while they compile, and as ordinary errors when what they wrote is run: a gradient laid out otherwise
+    than they had assumed, for example. An error that is not theirs comes back from the second try.
+    """
     try:
         return work()
-    except torch._dynamo.exc.TorchDynamoException as error:
+    except RuntimeError as error:
         compiled = [part for part in _parts(model) if part._compiled_call_impl is not None]
         if not compiled:
             raise
-        log.warning("the networks cannot be compiled here (%s); going on without", type(error).__name__)
+        reason = str(error).partition("\n")[0]
+        log.warning("compiled networks do not run here (%s: %s); going on without", type(error).__name__, reason)
         for part in compiled:
             part._compiled_call_impl = None
     return work()

@@ -181,3 +181,19 @@ def test_opacus_and_our_own_step_move_a_network_alike_where_there_is_no_noise() 
     losses(wrapped(pictures)).sum().backward()
     private.step()
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_opacus_misreads_maps_that_lie_channels_last() -> None:
+    """The documentation warns of it; where this fails, Opacus has learnt to read them, and the warning can go."""
+    from opacus.grad_sample import GradSampleModule
+
+    torch.manual_seed(0)
+    maps, found = torch.randn(2, 3, 8, 8), []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        convolution = nn.Conv2d(3, 4, 3)
+        nn.init.constant_(convolution.weight, 0.1)
+        losses(
+            GradSampleModule(convolution, loss_reduction="sum")(maps.contiguous(memory_format=layout))
+        ).sum().backward()
+        found.append(convolution.weight.grad_sample)
+    assert not near(found[1], found[0])

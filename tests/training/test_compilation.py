@@ -96,7 +96,25 @@ def test_where_compiling_fails_training_goes_on_without_and_says_so_once(said) -
     x = torch.ones(1, 1, 8, 8)
     fit(step, [x, x], lambda number, found: losses.append(found["loss"]))
     assert losses == [float(net()(x).sum().detach())] * 2
-    assert said == ["the networks cannot be compiled here (BackendCompilerFailed); going on without"]
+    (line,) = said
+    assert line.startswith("compiled networks do not run here (BackendCompilerFailed: ")
+
+
+def test_where_a_compiled_network_fails_when_it_runs_the_plain_one_goes_on(said) -> None:
+    def broken(*inputs: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("view size is not compatible")
+
+    model, x = net(), torch.ones(1, 1, 8, 8)
+    compile_parts(model, backend=lambda graph, inputs: broken)
+    assert torch.equal(eager_where_compiling_fails(model, lambda: model(x)), net()(x))
+    assert said == ["compiled networks do not run here (RuntimeError: view size is not compatible); going on without"]
+
+
+def test_an_error_that_is_not_the_compilers_comes_back_from_the_plain_network(said) -> None:
+    model = net()
+    compile_parts(model, backend=lambda graph, inputs: graph.forward)
+    with pytest.raises(RuntimeError, match="channels"):
+        eager_where_compiling_fails(model, lambda: model(torch.ones(1, 5, 8, 8)))
 
 
 def test_an_error_of_the_work_itself_is_no_failure_to_compile() -> None:
