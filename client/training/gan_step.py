@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
+from client.training.accumulation import Term, minimise
 from client.training.gan_batch import GanBatch, GanDraw, holding
 from client.training.optimisers import adamw
-from client.training.trainer import NothingToTrainError, descend, half_precision
+from client.training.trainer import NothingToTrainError, half_precision
 from common.generative.adversarial import discriminator_loss, diversity_loss, generator_loss, r1_penalty
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED
 from common.sequences import Domain, Sequence
 from common.study import GeneratorStage, Stage, Study
 
-Terms = dict[str, tuple[float, Tensor]]
-"""By name, what a loss weighs and its value."""
+Terms = dict[str, Term]
 
 
 class GanStep:
@@ -60,6 +60,7 @@ class GanStep:
             "discriminator": _adam(self.judging, settings.discriminator_learning_rate, settings),
         }
         self.steps = 0
+        self._drawn: tuple[GanBatch, Tensor, Tensor] | None = None
 
     def _train_own_heads_alone(self) -> None:
         """Freeze the heads of other sites' domains: they are trained where their images are."""
@@ -76,48 +77,69 @@ class GanStep:
 
     def __call__(self, batch: GanBatch) -> dict[str, float]:
         """Update discriminator and generator on one batch and return the losses."""
-        with self._autocast():
-            style = self._target_style(batch)
-            drawn = self._redraw(batch.source, style, batch.brain)
-        losses = self._judge(batch, drawn.detach())
-        losses |= self._improve(batch, style, drawn)
+        self._drawn = None
+        losses = self._judge(batch) | self._improve(batch)
+        self._drawn = None
         self.steps += 1
         return losses
 
-    def _judge(self, batch: GanBatch, drawn: Tensor) -> dict[str, float]:
-        """Update the discriminator on the rows of the site's own domains, R1 on every `r1_every`-th step."""
+    def _judge(self, batch: GanBatch) -> dict[str, float]:
+        """Update the discriminator on the rows of the site's own domains."""
         if not bool(batch.own.any()):
             return {}
-        judge = self.model.discriminator
-        real, number = batch.reference[batch.own], batch.target_number[batch.own]
-        settings = self.settings
+        losses = minimise(self._judgement, batch, self.optimisers["discriminator"], _judged)
+        return {"discriminator": losses["discriminator"]}
+
+    def _improve(self, batch: GanBatch) -> dict[str, float]:
+        """Update generator, encoder and mapper."""
+        with _frozen(self.judging):
+            losses = minimise(self._improvement, batch, self.optimisers["generator"], self._improved)
+        return {name: value for name, value in losses.items() if name != "loss"}
+
+    def _drawing(self, batch: GanBatch) -> tuple[Tensor, Tensor]:
+        """Return style and drawing of a batch or part, kept until the next: judge and generator share a whole one's."""
+        if self._drawn is None or self._drawn[0] is not batch:
+            self._drawn = None  # its graph makes room
+            with self._autocast():
+                style = self._target_style(batch)
+                self._drawn = batch, style, self._redraw(batch.source, style, batch.brain)
+        return self._drawn[1:]
+
+    def _judgement(self, batch: GanBatch) -> Terms:
+        """Return the discriminator's losses, R1 on every `r1_every`-th step."""
+        _, drawn = self._drawing(batch)
+        if not bool(batch.own.any()):
+            return {"discriminator": Term(drawn.new_zeros(()))}
+        judge, settings = self.model.discriminator, self.settings
         with_r1 = self.steps % settings.r1_every == 0
+        real, number = batch.reference[batch.own], batch.target_number[batch.own]
         real.requires_grad_(with_r1)
         real_logits = judge(real, number)
-        loss = discriminator_loss(real_logits, judge(drawn[batch.own], number))
-        total = loss
+        terms = {"discriminator": Term(discriminator_loss(real_logits, judge(drawn.detach()[batch.own], number)))}
         if with_r1:
-            total = loss + settings.r1_weight * settings.r1_every * r1_penalty(real_logits, real)
-        self._step("discriminator", total)
-        return {"discriminator": float(loss.detach())}
+            terms["r1"] = Term(r1_penalty(real_logits, real), settings.r1_weight * settings.r1_every)
+        return terms
 
-    def _improve(self, batch: GanBatch, style: Tensor, drawn: Tensor) -> dict[str, float]:
-        """Update generator, encoder and mapper."""
+    def _improvement(self, batch: GanBatch) -> Terms:
+        """Return the losses of generator, encoder and mapper."""
         settings, model = self.settings, self.model
-        with _frozen(self.judging):
-            terms: Terms = {
-                "adversarial": (
-                    settings.adversarial_weight,
-                    generator_loss(model.discriminator(drawn, batch.target_number)),
-                )
-            }
-            with self._autocast():
-                code = model.encoder(drawn, batch.target_number)
-            terms["style"] = (settings.style_weight, (code - style).abs().mean())
-            terms |= self._lesion_style(batch, drawn) | self._paired(batch, drawn) | self._cycle(batch, drawn)
-            terms |= self._diversity(batch, drawn)
-            self._step("generator", torch.stack([weight * term for weight, term in terms.values()]).sum())
-        return {name: float(term.detach()) for name, (_, term) in terms.items()}
+        style, drawn = self._drawing(batch)
+        logits = model.discriminator(drawn, batch.target_number)
+        terms: Terms = {"adversarial": Term(generator_loss(logits), settings.adversarial_weight)}
+        with self._autocast():
+            code = model.encoder(drawn, batch.target_number)
+        terms["style"] = Term((code - style).abs().mean(), settings.style_weight)
+        terms |= self._lesion_style(batch, drawn) | self._paired(batch, drawn) | self._cycle(batch, drawn)
+        return terms | self._diversity(batch, drawn)
+
+    def _improved(self, batch: GanBatch) -> dict[str, float]:
+        """Return what the means of `_improvement` divide by; rows where it says nothing."""
+        weights = self._pair_weights(batch)
+        counts = {name: weight[rows].sum() for name, (rows, weight) in weights.items()}
+        counts["lesion_style"] = _with_lesions(batch).sum()
+        counts["cycle"] = batch.brain[~batch.paired].sum()
+        counts["diversity"] = batch.brain[batch.in_drawn_style].sum()
+        return {name: float(count) for name, count in counts.items()}
 
     def _target_style(self, batch: GanBatch) -> Tensor:
         """Return codes (B, S): of the reference for the rows `by_picture`, of the mapper elsewhere."""
@@ -130,27 +152,30 @@ class GanStep:
 
     def _lesion_style(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Compare the codes of the drawn lesion and of the reference's lesion under the twin's head (UMMGAT LAM)."""
-        rows = batch.own & batch.lesion.flatten(1).any(1) & batch.reference_lesion.flatten(1).any(1)
+        rows = _with_lesions(batch)
         if self.settings.lesion_style_weight == 0 or not bool(rows.any()):
             return {}
         twin = batch.target_number[rows] + len(self.images)
         with self._autocast():
             wanted = self.model.encoder(_only(batch.reference[rows], batch.reference_lesion[rows]), twin)
             code = self.model.encoder(_only(drawn[rows], batch.lesion[rows]), twin)
-        return {"lesion_style": (self.settings.lesion_style_weight, (code - wanted).abs().mean())}
+        return {"lesion_style": Term((code - wanted).abs().mean(), self.settings.lesion_style_weight)}
 
     def _paired(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Absolute error to the registered target, lesions weighted, identity rows apart."""
-        identity = batch.paired & (batch.source_number == batch.target_number)
-        pairs = batch.paired & ~identity
         weights = {"identity": self.settings.identity_weight, "paired": self.settings.paired_weight}
         terms: Terms = {}
-        for name, rows in (("identity", identity), ("paired", pairs)):
+        for name, (rows, weight) in self._pair_weights(batch).items():
             if bool(rows.any()):
-                weight = batch.brain[rows] * (1 + self.settings.paired_lesion_weight * batch.lesion[rows])
                 error = (drawn[rows] - batch.target[rows]).abs()
-                terms[name] = (weights[name], (error * weight).sum() / weight.sum())
+                terms[name] = Term((error * weight[rows]).sum() / weight[rows].sum(), weights[name])
         return terms
+
+    def _pair_weights(self, batch: GanBatch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the rows (B,) of identity and of true pairs, each with the weight of every pixel (B, 1, H, W)."""
+        identity = batch.paired & (batch.source_number == batch.target_number)
+        weight = batch.brain * (1 + self.settings.paired_lesion_weight * batch.lesion)
+        return {"identity": (identity, weight), "paired": (batch.paired & ~identity, weight)}
 
     def _cycle(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Redraw the unpaired rows back in their source's own style."""
@@ -161,7 +186,7 @@ class GanStep:
         with self._autocast():
             style = self.model.encoder(source, batch.source_number[rows])
             back = self._redraw(drawn[rows], style, brain)
-        return {"cycle": (self.settings.cycle_weight, ((back - source).abs() * brain).sum() / brain.sum())}
+        return {"cycle": Term(((back - source).abs() * brain).sum() / brain.sum(), self.settings.cycle_weight)}
 
     def _diversity(self, batch: GanBatch, drawn: Tensor) -> Terms:
         """Reward the distance to a drawing of the same rows in a second style of the same domain."""
@@ -172,7 +197,7 @@ class GanStep:
         with torch.no_grad(), self._autocast():
             style = self.model.mapper(batch.other_latent[rows], batch.target_number[rows])
             other = self._redraw(batch.source[rows], style, brain)
-        return {"diversity": (weight, diversity_loss(drawn[rows], other, brain))}
+        return {"diversity": Term(diversity_loss(drawn[rows], other, brain), weight)}
 
     def _progress(self) -> float:
         """Return the share of the stage's steps that are done; the optimiser counts them from round to round."""
@@ -183,9 +208,6 @@ class GanStep:
     def _redraw(self, image: Tensor, style: Tensor, brain: Tensor) -> Tensor:
         """Draw inside the brain; outside stays background, -1."""
         return torch.where(brain, self.model.generator(image, style).float(), -1.0)
-
-    def _step(self, name: str, loss: Tensor) -> None:
-        descend(loss, {}, self.optimisers[name])
 
     def _autocast(self) -> torch.autocast:
         return half_precision(self.device)
@@ -251,6 +273,16 @@ def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _judged(batch: GanBatch) -> dict[str, float]:
+    """Return what the discriminator's means divide by: the rows of the site's own domains."""
+    return dict.fromkeys(("discriminator", "r1"), float(batch.own.sum()))
+
+
+def _with_lesions(batch: GanBatch) -> Tensor:
+    """Return the rows (B,) whose lesion can be compared with the reference's."""
+    return batch.own & batch.lesion.flatten(1).any(1) & batch.reference_lesion.flatten(1).any(1)
 
 
 def _only(image: Tensor, mask: Tensor) -> Tensor:

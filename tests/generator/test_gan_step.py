@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from client.precision import computing_in
 from client.privacy.outbound import LOSSES
 from client.training.gan_step import GanStep, build_step
+from client.training.row_budget import RowBudget, within
 from client.training.trainer import NothingToTrainError, draw_batches, fit
 from common.nets.first_weights import initialise
 from common.nets.ummgat import Ummgat
@@ -72,7 +74,25 @@ def test_pictures_drawn_towards_another_site_never_update_the_discriminator(make
     step = step_on(make_store((T1,), (T1,)), make_study("use"), domains)
     (batch,) = batches(step, 1)
     foreign = type(batch)(**{**vars(batch), "own": torch.zeros_like(batch.own)})
-    assert step._judge(foreign, batch.source) == {}
+    assert step._judge(foreign) == {}
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_batch_in_parts_teaches_the_game_the_same(rows, make_store, make_study, domains):
+    """Both players, R1 and diversity included; the second's gradient follows the first's move, in fp32."""
+    found = []
+    for budget in (None, rows):
+        step = step_on(make_store(BOTH, BOTH), make_study("use", "diversity_weight = 1.0"), domains)
+        torch.nn.init.constant_(step.model.generator.head.draw.weight, 0.05)
+        (batch,) = batches(step, 1)
+        with computing_in("fp32"), within(RowBudget(budget)):
+            losses = step(batch)
+        gradients = [weight.grad.flatten() for weight in step.model.parameters() if weight.grad is not None]
+        found.append((losses, torch.cat(gradients)))
+    (whole, gradient), (parted, in_parts) = found
+    assert parted == pytest.approx(whole, rel=1e-3)
+    assert {"discriminator", "adversarial", "style", "paired", "diversity"} <= set(whole)
+    assert float((gradient - in_parts).norm() / gradient.norm()) < 1e-2
 
 
 def test_patients_are_counted_for_each_group_they_touch(make_store, make_study, domains):
@@ -115,7 +135,7 @@ def test_diversity_is_asked_of_drawn_styles_alone_and_fades(make_store, make_stu
     assert not first.in_drawn_style[:2].any()
     for batch in (first, *rest):
         drawn = step._redraw(batch.source, step._target_style(batch), batch.brain)
-        weights.append(step._diversity(batch, drawn)["diversity"][0])
+        weights.append(step._diversity(batch, drawn)["diversity"].weight)
         fit(step, [batch], lambda number, losses: None)
     assert weights == [2.0, 1.5, 1.0, 0.5, 0.0]
 
