@@ -23,7 +23,8 @@ def continuing(build: ModelBuilder, study: Study, folder: Path | None) -> ModelB
     """Return `build`, or a builder whose generator begins as that of the release which the study names.
 
     Heads of domains that the release was trained on are taken over, those of others begin as the mean of their
-    relatives (`common.nets.new_domains`); domains that the study's plan no longer has are left out.
+    relatives (`common.nets.new_domains`); domains that the study's plan no longer has are left out. The generators of a
+    cross-fit begin anew: the release may have seen the patients that each of them must not.
 
     Raises:
         StudyError: where the study names a release and none is given, or the other way round, or the networks differ.

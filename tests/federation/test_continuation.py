@@ -92,6 +92,14 @@ def _named(release: Release, **changes: object) -> object:
     return release.study.stages.model_copy(update={"generator": settings})
 
 
+def test_the_generators_of_a_cross_fit_begin_anew(first):
+    study = first.study.model_copy(update={"stages": _named(first)})
+    fresh = torch.nn.Linear(1, 1)
+    build = continuing(lambda *_: fresh, study, first.path)
+    for stage in set(Stage) - {Stage.GENERATOR}:
+        assert build(stage, study, first.domains, torch.Generator()) is fresh
+
+
 def test_a_study_that_names_no_release_starts_anew(first):
     assert continuing(build_model, first.study, None) is build_model
 
