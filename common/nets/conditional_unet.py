@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.nets.attention import attend
+from common.nets.doubling import double
 from common.nets.embeddings import Modulation, TimeLabelEmbedding
+from common.nets.instance_norm import InstanceNorm, fast_in_channels_last
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class ResidualBlock(nn.Module):
         self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.modulation = Modulation(channels_out, code)
         self.conv_2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.norm_2 = nn.GroupNorm(channels_out, channels_out)
+        self.norm_2 = InstanceNorm(channels_out)
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -96,10 +99,13 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
         batch, channels, height, width = x.shape
-        tokens = self.qkv(self.norm(x)).view(batch, 3, self.heads, channels // self.heads, height * width)
-        query, key, value = tokens.transpose(3, 4).unbind(1)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(2, 3)
-        out: Tensor = x + self.out(attended.reshape(x.shape))
+        tokens = self.qkv(self.norm(x)).permute(0, 2, 3, 1)  # fused attention needs a head's channels side by side
+        tokens = tokens.reshape(batch, height * width, 3, self.heads, channels // self.heads)
+        query, key, value = tokens.permute(2, 0, 3, 1, 4)
+        attended = attend(query, key, value).transpose(1, 2)
+        attended = attended.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        attended = attended if fast_in_channels_last(attended) else attended.contiguous()
+        out: Tensor = x + self.out(attended)
         return out
 
 
@@ -132,7 +138,7 @@ class TumourDecoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → (B, 1, H, W)."""
         for convolution in self.convolutions:
-            x = F.relu(convolution(F.interpolate(x, scale_factor=2, mode="nearest")))
+            x = F.relu(convolution(double(x)))
         return F.pixel_shuffle(self.out(x), self.patch)
 
 
@@ -175,7 +181,9 @@ class ConditionalUNet(nn.Module):
             enhancing: label δ, (B,) int64, 1 where the barrier is taken as disrupted.
         """
         code = self.embedding(t, enhancing)
-        x = self.stem(F.pixel_unshuffle(torch.cat([x_t, condition], dim=1), self.patch))
+        x = F.pixel_unshuffle(torch.cat([x_t, condition], dim=1), self.patch)
+        x = self.stem(x)
+        x = x.contiguous(memory_format=torch.channels_last) if fast_in_channels_last(x) else x
         passed: list[Tensor] = []
         for number, level in enumerate(self.encoder):
             x = level(F.avg_pool2d(x, 2) if number else x, code)
@@ -183,6 +191,6 @@ class ConditionalUNet(nn.Module):
         tumour_logits = self.tumour(x)
         x = self.middle(x, code)
         for number, level in enumerate(self.decoder):
-            x = F.interpolate(x, scale_factor=2, mode="nearest") if number else x
+            x = double(x) if number else x
             x = level(torch.cat([x, passed.pop()], dim=1), code)
         return Synthesis(condition[:, :1] + F.pixel_shuffle(self.out(x), self.patch), tumour_logits)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from common.nets.instance_norm import instance_norm
+
 LONGEST_PERIOD = 10_000.0
 
 
@@ -34,17 +36,14 @@ class TimeLabelEmbedding(nn.Module):
 class Modulation(nn.Module):
     """A(m) = (1 + M_scale(code)) ⊙ norm(m) + M_shift(code), M = ReLU → linear; the norm alone where M is zero.
 
-    Both M are one linear layer with twice the outputs. The instance norm is written as a group norm of one channel a
-    group: the same numbers, ten times as fast on a CPU in bf16.
+    Both M are one linear layer with twice the outputs.
     """
 
     def __init__(self, channels: int, code_channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(channels, channels, affine=False)
         self.scale_shift = nn.Linear(code_channels, 2 * channels)
 
     def forward(self, features: Tensor, code: Tensor) -> Tensor:
         """Modulate features (B, C, H, W) by code (B, E)."""
-        scale, shift = self.scale_shift(code.relu())[:, :, None, None].chunk(2, dim=1)
-        modulated: Tensor = (1 + scale) * self.norm(features) + shift
-        return modulated
+        scale, shift = self.scale_shift(code.relu()).chunk(2, dim=1)
+        return instance_norm(features, 1 + scale, shift)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from common.nets.attention import attend
 from common.nets.conditional_unet import ConditionalUNet, SelfAttention
+from common.nets.doubling import double
 from common.nets.embeddings import Modulation, sinusoid
 from common.nets.identifier import Identifier
+from common.nets.instance_norm import instance_norm
 
 
 def test_modulation_with_zero_weights_is_instance_norm(rng: torch.Generator) -> None:
@@ -70,3 +73,27 @@ def test_the_identifier_gives_one_logit_a_slice(size: str) -> None:
     model = Identifier(size).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         assert model(torch.zeros(2, 3, 32, 40)).shape == (2,)
+
+
+def test_a_norm_of_its_own_scale_and_shift_for_each_slice_equals_the_group_norm(rng: torch.Generator) -> None:
+    x = torch.randn(3, 4, 6, 5, generator=rng) * 2 + 1
+    scale, shift = torch.randn(3, 4, generator=rng), torch.randn(3, 4, generator=rng)
+    expected = torch.nn.functional.group_norm(x, 4) * scale[:, :, None, None] + shift[:, :, None, None]
+    assert torch.allclose(instance_norm(x, scale, shift), expected, atol=1e-5)
+    halved = instance_norm(x.bfloat16(), scale, shift)
+    assert torch.allclose(halved.float(), expected, atol=0.1)
+
+
+def test_doubling_writes_every_position_twice_and_sums_their_gradients() -> None:
+    x = torch.tensor([[[[1.0, 2.0]]]], requires_grad=True)
+    doubled = double(x)
+    assert doubled.tolist() == [[[[1, 1, 2, 2], [1, 1, 2, 2]]]]
+    (doubled * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [[[[2 * (1 + 2), 2 * (3 + 4)]]]]
+
+
+def test_attention_gives_the_same_with_and_without_gradients(rng: torch.Generator) -> None:
+    query, key, value = torch.randn(3, 2, 2, 5, 4, generator=rng)
+    with torch.no_grad():
+        fused = attend(query, key, value)
+    assert torch.allclose(attend(query, key, value), fused, atol=1e-6)
