@@ -34,7 +34,8 @@ lint: $(STAMP)  ## check style, format and types
 	$(RUN) mypy
 
 docs: $(STAMP)  ## write the reference pages that are made from the sources
-	$(RUN) simulations.report.reference > docs/reference/summary.md
+	$(RUN) simulations.report.reference summary > docs/reference/summary.md
+	$(RUN) simulations.report.reference bench > docs/reference/bench.md
 
 format: $(STAMP)  ## rewrite the sources in the house's format
 	$(RUN) ruff check --fix .

@@ -1,6 +1,6 @@
-"""The reference page of `summary.json`, written from its models so that page and schema cannot part.
+"""The reference pages of `summary.json` and `bench.json`, written from their models: page and schema cannot part.
 
-`python -m simulations.report.reference > docs/reference/summary.md` writes it anew.
+`python -m simulations.report.reference summary > docs/reference/summary.md` writes one anew.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from simulations.bench.report import BenchReport
 from simulations.report.summary import Summary
 
-INTRODUCTION = """# `summary.json`
+SUMMARY = """# `summary.json`
 
 Written by `gliofed-sim run` beside `report.html`: what ran, what was asked for, what was measured and what was missed.
 The schema is versioned; a field of another meaning will raise `schema_version`. `null` means that nothing could be
@@ -22,11 +23,21 @@ measured, never that all is well. Errors are in grey levels of 0 … 255 inside 
 This page is written from the models in `simulations/report/summary.py` (`make docs`).
 """
 
+BENCH = """# `bench.json`
 
-def reference_page() -> str:
-    """Return the page as Markdown."""
-    parts = [INTRODUCTION]
-    for model in models(Summary):
+Written by `gliofed-sim bench --out`: what each model costs, in our form and in the plain one, on which machine and how
+loaded it was. The schema is versioned. This page is written from the models in `simulations/bench/report.py` (`make
+docs`).
+"""
+
+PAGES: dict[str, tuple[str, type[BaseModel]]] = {"summary": (SUMMARY, Summary), "bench": (BENCH, BenchReport)}
+
+
+def reference_page(name: str) -> str:
+    """Return the page `name` of `PAGES` as Markdown."""
+    introduction, root = PAGES[name]
+    parts = [introduction]
+    for model in models(root):
         about = (model.__doc__ or "").strip().split("\n")[0]
         parts.append(f"\n## {model.__name__}\n\n{about}\n\n| field | type | meaning |\n|---|---|---|\n")
         parts += [
@@ -76,4 +87,4 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference_page())
+    sys.stdout.write(reference_page(sys.argv[1]))

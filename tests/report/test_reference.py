@@ -5,18 +5,20 @@ import pytest
 from pydantic import Field
 
 from common.sequences import Sequence
-from simulations.report.reference import models, reference_page, type_text
+from simulations.report.reference import PAGES, models, reference_page, type_text
 from simulations.report.summary import Summary
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "summary.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
-def test_the_page_in_docs_is_the_one_that_the_schema_writes():
-    assert PAGE.read_text("utf-8") == reference_page(), "run `make docs`"
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_in_docs_is_the_one_that_the_schema_writes(name):
+    assert (REFERENCE / f"{name}.md").read_text("utf-8") == reference_page(name), "run `make docs`"
 
 
-def test_every_field_of_every_model_is_described():
-    for model in models(Summary):
+@pytest.mark.parametrize("root", [root for _, root in PAGES.values()])
+def test_every_field_of_every_model_is_described(root):
+    for model in models(root):
         assert model.__doc__, model
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
