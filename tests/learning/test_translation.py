@@ -56,6 +56,7 @@ def trained(study, patients: CaseStore, backbone: str) -> GanStep:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute alone on a processor, several where others are at work
 @pytest.mark.parametrize("backbone", ["swin", "convnext"])
 def test_two_patients_are_learnt_by_heart(study, patients, backbone):
     step = trained(study, patients, backbone)
