@@ -39,12 +39,17 @@ CRITIC_HALVINGS = 3
 
 
 class ModulatedConv(nn.Module):
-    """A 3 x 3 convolution and a norm scaled and shifted by what is available."""
+    """A 3 x 3 convolution and a norm scaled and shifted by what is available; at first alike for every subset.
+
+    Drawn as other layers are, the first scales would differ by subset as much as the features themselves.
+    """
 
     def __init__(self, before: int, after: int, code: int, stride: int = 1) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(before, after, 3, stride, padding=1)
         self.modulation = Modulation(after, code)
+        for parameter in self.modulation.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H', W') under code (B, E)."""

@@ -15,7 +15,12 @@ ALL_SUBSETS = [torch.tensor(flags) for flags in product((False, True), repeat=5)
 @pytest.fixture(scope="module")
 def model() -> MapSynthesiser:
     torch.manual_seed(0)
-    return MapSynthesiser("tiny", inputs=5).eval()
+    model = MapSynthesiser("tiny", inputs=5).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".modulation." in name:
+                parameter.normal_(0, 0.3)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,13 @@ def test_a_missing_sequence_is_not_one_that_is_background_everywhere(model: MapS
     background = torch.full((1, 5, 32, 48), -1.0)
     there, missing = torch.ones(1, 5, dtype=torch.bool), torch.tensor([[True, True, True, True, False]])
     assert not torch.equal(model(background, there), model(background, missing))
+
+
+@torch.no_grad()
+def test_at_first_what_is_there_changes_no_norm() -> None:
+    fresh = MapSynthesiser("tiny", inputs=5)
+    background = torch.full((1, 5, 32, 48), -1.0)
+    assert torch.equal(fresh(background, torch.ones(1, 5).bool()), fresh(background, torch.zeros(1, 5).bool()))
 
 
 @torch.no_grad()
