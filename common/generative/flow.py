@@ -1,0 +1,28 @@
+"""Flow matching along straight lines (Lipman 2023; seed 001): time runs from noise (t = 0) to the image (t = 1).
+
+x_t = (1 − t) · noise + t · image. The network learns the velocity v = image − noise; whoever follows its mean from
+noise at t = 0 arrives at an image at t = 1. All tensors are (B, C, H, W); t is (B,) float in [0, 1].
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+TIME_SCALE = 1000.0
+"""What a network's time embedding is shown is 1000 t: it was made for the steps of a diffusion."""
+
+
+def interpolate(image: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Return x_t."""
+    t = t[:, None, None, None]
+    return (1 - t) * noise + t * image
+
+
+def velocity_of(image: Tensor, noise: Tensor) -> Tensor:
+    """Return v, the same at all times of a line."""
+    return image - noise
+
+
+def image_from_velocity(x_t: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
+    """Return where the line through x_t with this velocity ends."""
+    return x_t + (1 - t[:, None, None, None]) * velocity
