@@ -43,7 +43,7 @@ class Completion:
         harmonizations: every sequence, real or missing, in the reference centre's style.
         hypotheses: T1Gd under both hypotheses; None without a synthesiser, or where its conditions are out of reach.
         condition: what the conditions of the hypotheses were: the sequence itself where real, else the fill's source;
-            one that was shown as missing is not named.
+            None where it could not be had and was shown as missing.
         tumour_probability: whole tumour, core and enhancing tumour, (3, K, H, W); None without a segmenter.
         labels: 0 / 1 NCR / 2 ED / 4 ET, specks removed; None without a segmenter.
         bbb: status of the blood-brain barrier, or why there is none.
@@ -56,7 +56,7 @@ class Completion:
     fills: Mapping[Sequence, Filled]
     harmonizations: Mapping[Sequence, Harmonized]
     hypotheses: HypothesesVolume | None
-    condition: Mapping[Sequence, Sequence]
+    condition: Mapping[Sequence, Sequence | None]
     tumour_probability: Slices | None
     labels: NDArray[np.uint8] | None
     bbb: BbbResult
@@ -183,21 +183,27 @@ class _Case:
         free = {sequence: slices for sequence, slices in self.real.items() if sequence not in NEEDS_GADOLINIUM}
         return free or dict(self.real)
 
-    def sources(self, wanted: tuple[Sequence, ...]) -> dict[Sequence, Sequence]:
-        """Return what each of `wanted` comes from, itself where real; without gadolinium where that is possible."""
+    def sources(self, wanted: tuple[Sequence, ...]) -> dict[Sequence, Sequence | None]:
+        """Return what each of `wanted` comes from: itself where real, None where it cannot be had.
+
+        Nothing is filled from a sequence that needs gadolinium where there is any other.
+        """
         images = self.without_gadolinium()
         fills = self.fill(images, wanted)
-        return {s: fills[s].source if s in fills else s for s in wanted if s in fills or s in images}
+        return {s: fills[s].source if s in fills else s if s in images else None for s in wanted}
 
-    def draw(self, plan: DrawingPlan, sources: Mapping[Sequence, Sequence], seed: int) -> HypothesesVolume | None:
+    def draw(
+        self, plan: DrawingPlan, sources: Mapping[Sequence, Sequence | None], seed: int
+    ) -> HypothesesVolume | None:
         """Draw T1Gd under both hypotheses; None without a synthesiser, or where its conditions are out of reach."""
-        if self.models.synthesiser is None or not plan.can_draw(frozenset(sources)):
+        there = frozenset(sequence for sequence, source in sources.items() if source is not None)
+        if self.models.synthesiser is None or not plan.can_draw(there):
             return None
         images: dict[Sequence, Slices] = dict(self.without_gadolinium())
         images |= {sequence: fill.slices for sequence, fill in self.fill(images, plan.conditions).items()}
         background = np.full(self.brain.shape, -1, dtype=np.float32)
         condition = np.stack([np.asarray(images.get(sequence, background)) for sequence in plan.conditions])
-        codes = tuple(_availability(sequence, sources) for sequence in plan.conditions)
+        codes = tuple(_availability(sequence, sources[sequence]) for sequence in plan.conditions)
         return hypotheses_volume(self.models.synthesiser, plan, condition, seed, self.brain, codes)
 
     def tumour(self, images: Mapping[Sequence, Slices]) -> Slices | None:
@@ -215,10 +221,10 @@ class _Case:
         return harmonized
 
 
-def _availability(sequence: Sequence, sources: Mapping[Sequence, Sequence]) -> int:
-    if sequence not in sources:
+def _availability(sequence: Sequence, source: Sequence | None) -> int:
+    if source is None:
         return MISSING
-    return REAL if sources[sequence] == sequence else FILLED
+    return REAL if source == sequence else FILLED
 
 
 def _judge(
@@ -252,13 +258,13 @@ def _judge(
 
 
 def _foreign(
-    case: _Case, sources: Mapping[Sequence, Sequence], harmonized: Mapping[Sequence, Harmonized], voxel_ml: float
+    case: _Case, sources: Mapping[Sequence, Sequence | None], harmonized: Mapping[Sequence, Harmonized], voxel_ml: float
 ) -> str | None:
     """Return why these images are none that the release can judge, None where they are."""
     volume_ml = voxel_ml * float((case.brain > 0).sum())
     if not SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
         return f"the brain measures {volume_ml:.0f} ml, expected {SMALLEST_BRAIN_ML:.0f} to {LARGEST_BRAIN_ML:.0f}"
-    for sequence in dict.fromkeys(sources.values()):
+    for sequence in dict.fromkeys(source for source in sources.values() if source is not None):
         if sequence in NEEDS_GADOLINIUM:
             return f"T1 and FLAIR could be drawn from {sequence} alone, which shows the answer"
         if sequence in harmonized and harmonized[sequence].likeness < UNRECOGNISED:

@@ -29,6 +29,7 @@ class HypothesesVolume:
         tumour_probability: the synthesiser's own whole-tumour probability, in [0, 1].
         enhancing_sd: standard deviation of the samples, in the units of `enhancing`; None where one was drawn.
         non_enhancing_sd: likewise.
+        samples: how many were drawn.
     """
 
     enhancing: Slices
@@ -36,6 +37,7 @@ class HypothesesVolume:
     tumour_probability: Slices
     enhancing_sd: Slices | None = None
     non_enhancing_sd: Slices | None = None
+    samples: int = 1
 
 
 @torch.inference_mode()
@@ -82,7 +84,7 @@ def hypotheses_volume(
         tumour[rows] = np.where(inside[rows], probability.cpu().numpy(), np.float32(0))
     if plan.samples == 1:
         return HypothesesVolume(pictures[0], pictures[1], tumour)
-    return HypothesesVolume(pictures[0], pictures[1], tumour, spreads[0], spreads[1])
+    return HypothesesVolume(pictures[0], pictures[1], tumour, spreads[0], spreads[1], plan.samples)
 
 
 def with_neighbours(condition: Slices, rows: NDArray[np.intp], slices: int) -> Slices:
