@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.generative.flow import TIME_SCALE, gaussian_velocity
 from common.nets.attention import attend
 from common.nets.doubling import double
 from common.nets.embeddings import REAL, AvailabilityEmbedding, Modulation, TimeLabelEmbedding
@@ -159,6 +160,7 @@ class ConditionalUNet(nn.Module):
         base: int | None = 0,
         labelled: bool = True,
         dropout: float = 0.0,
+        flow_spread: float | None = None,
     ) -> None:
         """Build the network.
 
@@ -169,13 +171,15 @@ class ConditionalUNet(nn.Module):
             base: the condition to whose middle slice the output is added; None where it is not to look like one.
             labelled: whether δ has any influence.
             dropout: share of features dropped in training, once a residual block.
+            flow_spread: of a flow, how far pictures lie from the base (or from zero): the output is added to the
+                velocity towards a picture that far away in any direction.
         """
         super().__init__()
         shape = SHAPES[size]
         widths, code = shape.widths, shape.code
         heads = [shape.heads if attends else None for attends in shape.attention]
         self.embedding = TimeLabelEmbedding(shape.sinusoid, code, labelled)
-        self.patch, self.conditions = shape.patch, conditions
+        self.patch, self.conditions, self.flow_spread = shape.patch, conditions, flow_spread
         self.base = None if base is None else base * slices + slices // 2
         self.stem = nn.Conv2d((1 + conditions * slices) * shape.patch**2, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
@@ -222,4 +226,7 @@ class ConditionalUNet(nn.Module):
             x = double(x) if number else x
             x = level(torch.cat([x, passed.pop()], dim=1), code)
         drawn = F.pixel_shuffle(self.out(x), self.patch)
-        return Synthesis(drawn if self.base is None else condition[:, self.base, None] + drawn, tumour_logits)
+        base = torch.zeros_like(drawn) if self.base is None else condition[:, self.base, None]
+        if self.flow_spread is not None:
+            base = gaussian_velocity(x_t, t / TIME_SCALE, base, self.flow_spread)
+        return Synthesis(base + drawn, tumour_logits)

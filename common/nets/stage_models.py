@@ -16,6 +16,9 @@ from common.nets.validation_table import ValidationTable
 from common.sequences import Domain, Sequence
 from common.study import GeneratorStage, MapsStage, SegmenterStage, Stage, Study, SynthesiserStage
 
+NEAR, FAR = 0.1, 0.5
+"""How far a T1Gd lies from T1, in greys of [-1, 1], and how far from nothing."""
+
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
     """Return the model of `stage` at the study's size, its weights drawn from `generator`."""
@@ -63,6 +66,7 @@ def _synthesiser(study: Study) -> ConditionalUNet:
     """Return the synthesiser; its output is added to T1 wherever its mean is a T1Gd: an image, or a flow's velocity."""
     settings = study.stages.synthesiser or SynthesiserStage()
     adds = settings.target == "image" and settings.prediction == "image" and Sequence.T1 in settings.conditions
+    spread = NEAR if adds or settings.target == "difference" else FAR
     return ConditionalUNet(
         study.size,
         conditions=len(settings.conditions),
@@ -70,4 +74,5 @@ def _synthesiser(study: Study) -> ConditionalUNet:
         base=settings.conditions.index(Sequence.T1) if adds else None,
         labelled=settings.use_label,
         dropout=settings.dropout,
+        flow_spread=spread if settings.synthesiser == "flow" else None,
     )

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from common.generative.samplers import FlowSampler
 from common.nets.attention import attend
 from common.nets.conditional_unet import ConditionalUNet, SelfAttention
 from common.nets.doubling import double
@@ -59,6 +60,19 @@ def test_neighbours_and_other_conditions_are_channels_and_the_base_is_t1s_middle
     assert torch.equal(model(noise, t, condition, label).image, condition[:, 10:11])
     plain = ConditionalUNet("tiny", conditions=3, slices=7, base=None)
     assert not plain(noise, t, condition, label).image.any()
+
+
+def test_an_untrained_flow_draws_t1_in_a_little_noise(rng: torch.Generator) -> None:
+    model = ConditionalUNet("tiny", flow_spread=0.1)
+    condition, noise = (torch.rand(2, channels, 32, 48, generator=rng) - 0.5 for channels in (2, 1))
+
+    def network(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            drawn: torch.Tensor = model(x_t, t, condition, torch.tensor([0, 1])).image
+        return drawn
+
+    drawn = FlowSampler("midpoint", 20)(network, noise)
+    assert torch.allclose(drawn, condition[:, :1] + 0.1 * noise, atol=5e-3)
 
 
 def test_what_a_condition_is_matters_to_a_trained_network_alone(rng: torch.Generator) -> None:

@@ -81,13 +81,20 @@ def test_the_flow_of_a_gaussian_is_the_affine_map_that_it_is_known_to_be(solver:
     """Images N(m, s²): the mean velocity at x_t is known, and following it takes z to m + s z."""
 
     def network(x_t: Tensor, time: Tensor) -> Tensor:
-        t = (time / flow.TIME_SCALE)[:, None, None, None]
-        variance = (1 - t) ** 2 + t**2 * SPREAD**2
-        return MEAN + (t * SPREAD**2 - (1 - t)) / variance * (x_t - t * MEAN)
+        return flow.gaussian_velocity(x_t, time / flow.TIME_SCALE, MEAN, SPREAD)
 
     z = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None]
     drawn = FlowSampler(solver, 1000 if solver == "euler" else 20)(network, z)  # type: ignore[arg-type]
     assert torch.allclose(drawn, MEAN + SPREAD * z, atol=1e-3)
+
+
+def test_the_gaussian_velocity_is_the_mean_of_the_velocities_that_pass_there(rng: torch.Generator) -> None:
+    """Regressed from samples: among lines through x_t near 0.2 at t = 0.6, the mean of image - noise."""
+    noise, image = torch.randn(400_000, generator=rng), MEAN + SPREAD * torch.randn(400_000, generator=rng)
+    passing = ((0.4 * noise + 0.6 * image) - 0.2).abs() < 0.02
+    at = torch.full((1, 1, 1, 1), 0.2)
+    expected = flow.gaussian_velocity(at, torch.tensor([0.6]), MEAN, SPREAD).item()
+    assert (image - noise)[passing].mean().item() == pytest.approx(expected, abs=0.02)
 
 
 def test_a_flow_that_is_learnt_recovers_a_known_affine_map(rng: torch.Generator) -> None:
