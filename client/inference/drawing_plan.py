@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.generative.noise_schedule import cosine_schedule
+from common.generative.noise_schedule import schedule_of
 from common.generative.samplers import DiffusionSampler, DirectSampler, FlowSampler, Sampler
 from common.sequences import Sequence
 from common.study import SynthesiserStage
@@ -49,7 +49,7 @@ def plan_of(settings: SynthesiserStage, sampling_steps: int | None = None) -> Dr
     limit = LARGEST_DIFFERENCE if settings.target == "difference" else 1.0
     match settings.synthesiser:
         case "diffusion":
-            schedule = cosine_schedule(settings.diffusion_steps)
+            schedule = schedule_of(settings.noise_schedule, settings.diffusion_steps)
             sampler: Sampler = DiffusionSampler(schedule, steps, settings.prediction, limit)
         case "flow":
             sampler = FlowSampler(settings.solver, steps, limit)

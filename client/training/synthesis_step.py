@@ -27,7 +27,7 @@ from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError, half_precision
 from client.training.tumour_loss import tumour_loss, tumour_targets
-from common.generative.noise_schedule import cosine_schedule
+from common.generative.noise_schedule import schedule_of
 from common.generative.objectives import DiffusionObjective, DirectObjective, FlowObjective, Objective
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.embeddings import MISSING
@@ -188,7 +188,9 @@ def objective_of(settings: SynthesiserStage) -> Objective:
     """Return what the study's family of synthesiser learns."""
     match settings.synthesiser:
         case "diffusion":
-            return DiffusionObjective(cosine_schedule(settings.diffusion_steps), settings.prediction)
+            return DiffusionObjective(
+                schedule_of(settings.noise_schedule, settings.diffusion_steps), settings.prediction
+            )
         case "flow":
             return FlowObjective()
         case "e2e":

@@ -85,6 +85,7 @@ def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
         ('conditions = ["T1"]\ncondition_dropout = 0.2', "the only condition is never dropped"),
         ("slices = 2", "1, 3, 5 or 7"),
         ('synthesiser = "flow"\nprediction = "noise"', 'only of synthesiser "diffusion"'),
+        ('synthesiser = "flow"\nnoise_schedule = "linear"', 'only of synthesiser "diffusion"'),
         ('solver = "rk4"', 'only of synthesiser "flow"'),
         ('synthesiser = "e2e"\nsamples = 5', "draws one picture"),
         ('prediction = "noise"\nsampling_steps = 1', "says nothing of the image"),
