@@ -28,11 +28,11 @@ def image_from_velocity(x_t: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
     return x_t + (1 - t[:, None, None, None]) * velocity
 
 
-def gaussian_velocity(x_t: Tensor, t: Tensor, mean: Tensor | float, spread: float) -> Tensor:
+def gaussian_velocity(x_t: Tensor, t: Tensor, mean: Tensor | float, spread: Tensor | float) -> Tensor:
     """Return the mean velocity at x_t where images are N(mean, spread²): its flow takes noise z to mean + spread · z.
 
-    A network that learns only what is left of the velocity needs not to carry each pixel's noise through its layers
-    (as Karras 2022 does for diffusion); what the two say together is the same velocity.
+    A network that says mean and spread of each pixel, both of them as functions of x_t and t, can say every velocity;
+    but it need not carry each pixel's noise through its layers (as Karras 2022 spares it in diffusion).
     """
     t = t[:, None, None, None]
     slope = (t * spread**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * spread**2)

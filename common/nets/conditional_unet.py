@@ -24,6 +24,9 @@ from common.nets.doubling import double
 from common.nets.embeddings import REAL, AvailabilityEmbedding, Modulation, TimeLabelEmbedding
 from common.nets.instance_norm import InstanceNorm, fast_in_channels_last
 
+SMALLEST_SPREAD = 0.02
+"""Least spread of a flow's pixel, in greys of [-1, 1]: a smaller one makes the flow too stiff for few steps."""
+
 
 @dataclass(frozen=True)
 class UNetShape:
@@ -171,8 +174,8 @@ class ConditionalUNet(nn.Module):
             base: the condition to whose middle slice the output is added; None where it is not to look like one.
             labelled: whether δ has any influence.
             dropout: share of features dropped in training, once a residual block.
-            flow_spread: of a flow, how far pictures lie from the base (or from zero): the output is added to the
-                velocity towards a picture that far away in any direction.
+            flow_spread: makes the output a flow's velocity, that of a Gaussian in each pixel whose mean and spread the
+                network says; untrained, the mean is the base (or zero) and the spread this.
         """
         super().__init__()
         shape = SHAPES[size]
@@ -192,7 +195,7 @@ class ConditionalUNet(nn.Module):
             Level(deep + width, width, code, head, dropout)
             for deep, width, head in zip(below, reversed(widths), reversed(heads), strict=False)
         )
-        self.out = nn.Conv2d(widths[0], shape.patch**2, 1)
+        self.out = nn.Conv2d(widths[0], (1 if flow_spread is None else 2) * shape.patch**2, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(torch.as_tensor(self.out.bias))
         self.tumour = TumourDecoder(widths[-1], shape.segmentation, len(widths) - 1, shape.patch)
@@ -226,7 +229,8 @@ class ConditionalUNet(nn.Module):
             x = double(x) if number else x
             x = level(torch.cat([x, passed.pop()], dim=1), code)
         drawn = F.pixel_shuffle(self.out(x), self.patch)
-        base = torch.zeros_like(drawn) if self.base is None else condition[:, self.base, None]
-        if self.flow_spread is not None:
-            base = gaussian_velocity(x_t, t / TIME_SCALE, base, self.flow_spread)
-        return Synthesis(base + drawn, tumour_logits)
+        mean = drawn[:, :1] if self.base is None else condition[:, self.base, None] + drawn[:, :1]
+        if self.flow_spread is None:
+            return Synthesis(mean, tumour_logits)
+        spread = (self.flow_spread * drawn[:, 1:].float().exp()).clamp(SMALLEST_SPREAD, 1)
+        return Synthesis(gaussian_velocity(x_t, t / TIME_SCALE, mean, spread), tumour_logits)

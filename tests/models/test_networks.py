@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -69,6 +70,22 @@ def test_an_untrained_flow_draws_t1_in_a_little_noise(rng: torch.Generator) -> N
     def network(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             drawn: torch.Tensor = model(x_t, t, condition, torch.tensor([0, 1])).image
+        return drawn
+
+    drawn = FlowSampler("midpoint", 20)(network, noise)
+    assert torch.allclose(drawn, condition[:, :1] + 0.1 * noise, atol=5e-3)
+
+
+def test_a_flows_network_says_the_spread_of_each_pixel(rng: torch.Generator) -> None:
+    """Told to halve the spread by its last layer's bias, it draws T1 in half the noise."""
+    model = ConditionalUNet("tiny", flow_spread=0.2)
+    with torch.no_grad():
+        model.out.bias[4:] = math.log(0.5)  # the second map, 2 x 2 pixels as channels
+    condition, noise = (torch.rand(1, channels, 32, 48, generator=rng) - 0.5 for channels in (2, 1))
+
+    def network(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            drawn: torch.Tensor = model(x_t, t, condition, torch.tensor([0])).image
         return drawn
 
     drawn = FlowSampler("midpoint", 20)(network, noise)
