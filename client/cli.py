@@ -125,10 +125,10 @@ def prepare(
 
     from client.data.catalog import scan_folder
     from client.data.preprocessing import PrepareSettings, prepare_cases
-    from common.study import Grid, load_study
+    from common.study import load_study
 
-    grid = load_study(study).grid if study is not None else Grid()
-    settings = PrepareSettings(grid=grid, n4=n4, register_sequences=register)
+    settings = PrepareSettings() if study is None else PrepareSettings.of(load_study(study))
+    settings = settings.model_copy(update={"n4": n4, "register_sequences": register})
     cases = list(scan_folder(place, config).cases)
     with console.progress("preparing cases") as advance:
         outcome = prepare_cases(cases, settings, target, workers=workers, on_case=advance)

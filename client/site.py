@@ -61,7 +61,7 @@ def open_site(config: SiteConfig, study: Study) -> Site:
 
     check_approved(config.policy, study)
     catalog = scan_folder(config.folder, config)
-    outcome = prepare_cases(list(catalog.cases), PrepareSettings(grid=study.grid), config.workdir / "cache")
+    outcome = prepare_cases(list(catalog.cases), PrepareSettings.of(study), config.workdir / "cache")
     for case, reason in sorted(outcome.failures.items()):
         log.warning("%s: left out, it could not be prepared: %s", case, reason)
     if not outcome.cases:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from common import __version__
 from common.errors import StudyError
 from common.nets.segmenter_plan import patch_problem
-from common.sequences import SITE_NAME, STRUCTURAL, Sequence
+from common.sequences import NEEDS_GADOLINIUM, SITE_NAME, STRUCTURAL, Sequence
 
 MAX_STUDY_BYTES = 256 * 1024
 
@@ -79,6 +79,7 @@ class Data(Frozen):
     holdout_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.25
     pairs: Literal["use", "ignore"] = "use"
     minimum_patients: Positive = 1
+    t1_scaling: Literal["grey", "pre-contrast-maximum"] = "grey"
 
 
 class Training(Frozen):
@@ -138,18 +139,57 @@ class GeneratorStage(StageSettings):
 
 
 class SynthesiserStage(StageSettings):
-    """CBSI diffusion (Nat Commun 17:2162): T noise steps, DDIM sampling steps, lambda_seg."""
+    """T1Gd under either label: CBSI diffusion (Nat Commun 17:2162), or flow matching or end to end (seed 001).
 
+    `prediction`, `noise_schedule`, `diffusion_steps` concern the diffusion alone, `solver` the flow alone;
+    `sampling_steps` are DDIM's or the solver's. `slices` = 7 is 2.5-D. With `target = "difference"` the network draws
+    T1Gd - T1.
+    """
+
+    synthesiser: Literal["diffusion", "flow", "e2e"] = "diffusion"
+    prediction: Literal["image", "noise", "velocity"] = "image"
+    target: Literal["image", "difference"] = "image"
+    conditions: Annotated[tuple[Sequence, ...], Field(min_length=1)] = (Sequence.T1, Sequence.FLAIR)
+    slices: Literal[1, 3, 5, 7] = 1
+    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    use_label: bool = True
+    noise_schedule: Literal["cosine", "linear"] = "cosine"
     diffusion_steps: Annotated[int, Field(ge=10, le=4000)] = 1000
     sampling_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    solver: Literal["dopri5", "euler", "midpoint", "rk4"] = "dopri5"
+    samples: Annotated[int, Field(ge=1, le=500)] = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     segmentation_weight: Weight = 0.1
     lesion_weight: Weight = 5.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.sampling_steps > self.diffusion_steps:
-            raise ValueError("sampling_steps cannot exceed diffusion_steps")
+        self._check_family()
+        gadolinium = [sequence for sequence in self.conditions if sequence in NEEDS_GADOLINIUM]
+        if gadolinium:
+            raise ValueError(f"conditions: {', '.join(gadolinium)} needs gadolinium, which the drawn T1Gd is to spare")
+        if len(set(self.conditions)) != len(self.conditions):
+            raise ValueError("conditions: a sequence is named twice")
+        if self.target == "difference" and Sequence.T1 not in self.conditions:
+            raise ValueError('target: "difference" is T1Gd - T1, so T1 must be among conditions')
+        if self.condition_dropout and len(self.conditions) == 1:
+            raise ValueError("condition_dropout: the only condition is never dropped, set it to 0")
         return self
+
+    def _check_family(self) -> None:
+        """Refuse settings that the chosen synthesiser does not have."""
+        if self.synthesiser == "diffusion" and self.sampling_steps > self.diffusion_steps:
+            raise ValueError("sampling_steps cannot exceed diffusion_steps")
+        if self.synthesiser != "diffusion" and self.prediction != "image":
+            raise ValueError(f'prediction: only of synthesiser "diffusion", remove it for "{self.synthesiser}"')
+        if self.synthesiser != "diffusion" and self.noise_schedule != "cosine":
+            raise ValueError(f'noise_schedule: only of synthesiser "diffusion", remove it for "{self.synthesiser}"')
+        if self.prediction == "noise" and self.sampling_steps == 1:
+            raise ValueError("sampling_steps: predicted noise says nothing of the image at the first step; take more")
+        if self.synthesiser != "flow" and self.solver != "dopri5":
+            raise ValueError(f'solver: only of synthesiser "flow", remove it for "{self.synthesiser}"')
+        if self.synthesiser == "e2e" and self.samples > 1:
+            raise ValueError('samples: synthesiser "e2e" draws one picture, without noise; set it to 1')
 
 
 class SegmenterStage(StageSettings):
@@ -313,9 +353,10 @@ class Study(Frozen):
         unknown = sorted(set(self.federation.required) - set(self.sites))
         if unknown:
             raise ValueError(f"federation.required: {', '.join(unknown)} not among sites, so no round could ever count")
-        needed = {Sequence.T1, Sequence.FLAIR, Sequence.T1GD}
-        if self.stages.synthesiser is not None and not needed <= set(self.sequences):
-            raise ValueError("stages.synthesiser: needs T1, FLAIR and T1Gd among sequences")
+        if self.stages.synthesiser is not None:
+            needed = (*self.stages.synthesiser.conditions, Sequence.T1GD)
+            if not set(needed) <= set(self.sequences):
+                raise ValueError(f"stages.synthesiser: needs {', '.join(needed)} among sequences")
         if self.stages.segmenter is not None and set(STRUCTURAL) - set(self.sequences):
             raise ValueError("stages.segmenter: needs T1, T1Gd, T2 and FLAIR among sequences")
         self._check_patch()

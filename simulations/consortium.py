@@ -74,7 +74,7 @@ def prepare_sites(files: Mapping[str, Path], study: Study, workers: int, advance
     total, done = sum(map(len, cases.values())), 0
     failures: list[str] = []
     for name, config in configs.items():
-        settings, cache = PrepareSettings(grid=study.grid), config.workdir / "cache"
+        settings, cache = PrepareSettings.of(study), config.workdir / "cache"
         listen = partial(advance_from, done, total, advance)
         outcome = prepare_cases(cases[name], settings, cache, workers=workers, on_case=listen)
         done += len(cases[name])

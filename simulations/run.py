@@ -98,7 +98,7 @@ def run(settings: RunSettings) -> Summary:
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
     with watch.phase("evaluation"):
-        prepare, cache = PrepareSettings(grid=study.grid), out / "evaluation" / "cache"
+        prepare, cache = PrepareSettings.of(study), out / "evaluation" / "cache"
         training = consortium.training()
         cross_fit = open_cross_fit(out, release, training)
         subjects = find_subjects(consortium, truth, study.sequences, prepare, cache, settings.workers, failures)

@@ -26,14 +26,23 @@ def mirror_some(batch: SliceBatch, generator: torch.Generator, axes: tuple[int, 
     Left to right by default, so that few patients look like more.
     """
     for axis in axes:
-        chosen = torch.rand(batch.case_index.shape, generator=generator) < 0.5
-        mirrored = partial(mirror_rows, chosen=chosen, axis=axis)
-        images = {sequence: mirrored(image) for sequence, image in batch.images.items()}
-        batch = replace(batch, images=images, brain=mirrored(batch.brain), labels=mirrored(batch.labels))
+        batch = mirror(batch, choose_half(batch, generator), axis)
     return batch
 
 
-def mirror_rows(stack: Tensor, chosen: Tensor, axis: int) -> Tensor:
+def choose_half(batch: SliceBatch, generator: torch.Generator) -> Tensor:
+    """Return about every second row, (B,) bool."""
+    return torch.rand(batch.case_index.shape, generator=generator) < 0.5
+
+
+def mirror(batch: SliceBatch, chosen: Tensor, axis: int = LEFT_RIGHT) -> SliceBatch:
+    """Return the batch with its `chosen` rows, (B,) bool, mirrored along `axis`, counted from the end."""
+    mirrored = partial(mirror_rows, chosen=chosen, axis=axis)
+    images = {sequence: mirrored(image) for sequence, image in batch.images.items()}
+    return replace(batch, images=images, brain=mirrored(batch.brain), labels=mirrored(batch.labels))
+
+
+def mirror_rows(stack: Tensor, chosen: Tensor, axis: int = LEFT_RIGHT) -> Tensor:
     """Return (B, …) with its `chosen` rows, (B,) bool, mirrored along `axis`."""
     return torch.where(chosen.view(-1, *[1] * (stack.dim() - 1)), stack.flip(axis), stack)
 

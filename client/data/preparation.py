@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from client.data.cache import BRAIN, LABELS, LabelKind
 from client.imaging.bias_field import estimate_bias
 from client.imaging.brain_mask import extract_brain, stripped_brain
-from client.imaging.intensity import GREY_TABLE, PHYSICAL_MAXIMUM, normalise
+from client.imaging.intensity import GREY_TABLE, PHYSICAL_MAXIMUM, GreyScale, normalise
 from client.imaging.nifti import LoadedVolume, read_volume
 from client.imaging.registration import IDENTITY, RigidTransform, register_rigid
 from client.imaging.resample import average_within, labels_to_grid, mask_to_grid
@@ -74,8 +74,10 @@ def prepare(case: CatalogCase, settings: PrepareSettings) -> PreparedCase:
     greys: dict[str, dict[str, float]] = {}
     for sequence, volume in volumes.items():
         with _naming(case, sequence):
-            values, constants = _bring(sequence, volume, transforms[sequence].matrix, space, brain, settings.n4)
-        arrays[sequence.value], greys[sequence.value] = to_slices(values), constants
+            values, seen = _bring(sequence, volume, transforms[sequence].matrix, space, brain, settings.n4)
+            known = None if settings.t1_scaling == "grey" else _by_maximum(sequence, values, seen, greys)
+            values, scale = normalise(values, seen, sequence, known)
+        arrays[sequence.value], greys[sequence.value] = to_slices(values), scale.to_dict()
     arrays[LABELS] = to_slices(_labels_on(space, volumes, transforms, labels))
     native = {sequence.value: _native(volume, transforms[sequence]) for sequence, volume in volumes.items()}
     facts = {
@@ -194,10 +196,10 @@ def _register(
 
 def _bring(
     sequence: Sequence, volume: LoadedVolume, to_reference: Affine, space: _Space, brain: Mask, n4: bool
-) -> tuple[Volume, dict[str, float]]:
-    """Return one sequence's greys on the study grid, and their constants.
+) -> tuple[Volume, Mask]:
+    """Return one sequence on the study grid, its bias field divided out, and where it shows brain.
 
-    The bias field is divided out, and greys are measured, on the study grid: there all sites' scans are equally sharp.
+    Greys are measured there too: there all sites' scans are equally sharp.
     """
     carried = to_reference @ volume.affine
     own = mask_to_grid(space.brain, space.volume.affine, volume.data.shape, carried)
@@ -212,8 +214,22 @@ def _bring(
         raise DataError("shows less than half of the brain that the reference sequence shows; remove it from the case")
     if n4 and sequence not in QUANTITATIVE:
         values = values / estimate_bias(data, inside, carried).on(space.grid.shape, space.grid.affine)
-    greys, scale = normalise(values, seen, sequence)
-    return greys, scale.to_dict()
+    return values, seen
+
+
+def _by_maximum(
+    sequence: Sequence, values: Volume, seen: Mask, greys: Mapping[str, Mapping[str, float]]
+) -> GreyScale | None:
+    """Return the scale of T1 by its maximum, and of T1Gd by that of the case's T1 (its own where there is none).
+
+    None for all other sequences, which are normalised as ever.
+    """
+    if sequence not in (Sequence.T1, Sequence.T1GD):
+        return None
+    of_t1 = greys.get(Sequence.T1.value)
+    if sequence is Sequence.T1GD and of_t1 is not None:
+        return GreyScale(**of_t1)
+    return GreyScale.fit_maximum(values, seen)
 
 
 def _labels_on(

@@ -20,7 +20,7 @@ from client.data.cache import CachedCase, CacheFullError, open_case, write_case
 from client.data.catalog import CatalogCase
 from common.errors import DataError
 from common.sequences import Sequence
-from common.study import Grid
+from common.study import Grid, Study
 
 OnCase = Callable[[int, int], None]
 """Called with the number of cases that are done and the number of all."""
@@ -35,6 +35,7 @@ class PrepareSettings(BaseModel):
         register_sequences: `auto` leaves sequences where they are if they share one grid and are stripped, or a mask
             came with them; `always` and `never` do as they say.
         sequences: those to prepare, all that are known by default.
+        t1_scaling: the study's; see `client.imaging.intensity`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,12 @@ class PrepareSettings(BaseModel):
     n4: bool = True
     register_sequences: Literal["auto", "always", "never"] = "auto"
     sequences: tuple[Sequence, ...] | None = None
+    t1_scaling: Literal["grey", "pre-contrast-maximum"] = "grey"
+
+    @classmethod
+    def of(cls, study: Study) -> PrepareSettings:
+        """Return how every site prepares its cases for `study`."""
+        return cls(grid=study.grid, t1_scaling=study.data.t1_scaling)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """CBSI grey normalisation (Nat Commun 17:2162, methods; constants and code facts in FIELD.md 1) and its inverse.
 
 Inside the brain u = 255 v / high, then g = phi · (u - centre) / deviation + v0, clipped to 0 … 255 and mapped to
-[-1, 1]. Quantitative maps keep their units: g = 255 v / maximum, with a fixed maximum for each map.
+[-1, 1]. Quantitative maps keep their units: g = 255 v / maximum, with a fixed maximum for each map. Seed 001 divides T1
+and T1Gd alike by the maximum of the T1, so that their difference keeps its sense.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ HIGH_PERCENTILE = 99.5
 """A few bright vessels must not set the scale: `high` is this percentile of the brain, not its maximum."""
 
 MINIMUM_VOXELS = 50
+
+PRE_CONTRAST_SHARE = 0.6
+"""What of the greys a T1 fills that is scaled by its maximum; the rest is for what gadolinium adds."""
 
 GREY_TABLE: dict[Sequence, tuple[float, float]] = {
     Sequence.FLAIR: (30.0, 75.0),
@@ -85,6 +89,18 @@ class GreyScale:
         scale, shift = GREY_TABLE[sequence]
         return cls(centre, deviation, scale, shift, high)
 
+    @classmethod
+    def fit_maximum(cls, volume: NDArray[np.float32], mask: Mask) -> GreyScale:
+        """Return the scale of a T1, and of the T1Gd that goes with it, by the largest value inside `mask` (seed 001).
+
+        There the maximum is a slice's; here it is the volume's, or neighbouring slices would not fit together. Raises
+        DataError where there is nothing to measure.
+        """
+        values = volume[mask]
+        if values.size < MINIMUM_VOXELS or float(values.max()) <= 0:
+            raise DataError("the brain is empty; check the brain mask, or export the scan again")
+        return cls(0.0, 1.0, PRE_CONTRAST_SHARE, 0.0, float(values.max()))
+
     def apply(self, volume: NDArray[np.floating]) -> Volume:
         """Return scanner units as greys in [-1, 1], clipped."""
         grey = self._gain * volume + self._offset
@@ -95,6 +111,10 @@ class GreyScale:
         """Return greys in [-1, 1] in scanner units: exact wherever `apply` did not clip."""
         grey = (np.asarray(values, dtype=np.float64) + 1) * 127.5
         return np.asarray((grey - self._offset) / self._gain, dtype=np.float32)
+
+    def invert_spread(self, values: NDArray[np.floating]) -> Volume:
+        """Return a spread of greys in [-1, 1], such as a standard deviation, in scanner units."""
+        return np.asarray(np.asarray(values, dtype=np.float64) * 127.5 / abs(self._gain), dtype=np.float32)
 
     def to_dict(self) -> dict[str, float]:
         """Return the constants as they are recorded; `GreyScale(**constants)` reads them back."""
@@ -111,13 +131,15 @@ class GreyScale:
         return self.shift - self.scale / self.deviation * self.centre
 
 
-def normalise(volume: Volume, mask: Mask, sequence: Sequence) -> tuple[Volume, GreyScale]:
-    """Return the volume's greys in [-1, 1], -1 outside the mask, with what undoes them.
+def normalise(
+    volume: Volume, mask: Mask, sequence: Sequence, scale: GreyScale | None = None
+) -> tuple[Volume, GreyScale]:
+    """Return the volume's greys in [-1, 1], -1 outside the mask, with what undoes them: `scale`, or what is measured.
 
     Raises:
         DataError: where the mask holds too little, or nothing but one value.
     """
-    scale = GreyScale.fit(volume, mask, sequence)
+    scale = GreyScale.fit(volume, mask, sequence) if scale is None else scale
     return np.where(mask, scale.apply(volume), np.float32(-1)), scale
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,17 @@ class Picture:
 
     Attributes:
         name: file name without suffix, e.g. `T2_filled`.
-        volume: normalised greys in [-1, 1], -1 outside the brain.
+        volume: normalised greys in [-1, 1], -1 outside the brain; of a spread, their standard deviation, 0 outside.
         scale: the grey scale that turns them into the scanner's units; None writes 0 … 255.
         facts: what the sidecar says beyond what all files share.
+        spread: the volume is a standard deviation.
     """
 
     name: str
     volume: Volume
     scale: GreyScale | None
     facts: Facts
+    spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def assemble(
 ) -> Assembly:
     """Carry a completion to the native grid.
 
-    Filled sequences and what is harmonized from them are interpolated. A harmonized real sequence keeps its own fine
-    detail, and T1Gd under either hypothesis that of the real T1, where there is one.
+    Filled sequences, what is harmonized from them, and maps of spread are interpolated. A harmonized real sequence
+    keeps its own fine detail, and T1Gd under either hypothesis that of the real T1, where there is one.
     """
     real = {sequence: native_image(case, cached, space, sequence) for sequence in completion.real}
     detail = {sequence: space.detail(volume) for sequence, volume in real.items()}
@@ -134,25 +136,35 @@ def _hypotheses(
         return
     scale, origin = _scale(Sequence.T1GD, cached, release)
     sharp = detail.get(Sequence.T1)
-    both = {"enhancing": completion.hypotheses.enhancing, "non-enhancing": completion.hypotheses.non_enhancing}
+    drawn = completion.hypotheses
+    both = {
+        "enhancing": (drawn.enhancing, drawn.enhancing_sd),
+        "non-enhancing": (drawn.non_enhancing, drawn.non_enhancing_sd),
+    }
     chosen = {"disrupted": "enhancing", "intact": "non-enhancing"}.get(completion.bbb.status)
-    for hypothesis, slices in both.items():
+    for hypothesis, (slices, spread) in both.items():
         facts = {
             "kind": "hypothesis",
             "sequence": Sequence.T1GD,
             "hypothesis": hypothesis,
             "stage": Stage.SYNTHESISER,
-            "sources": list(dict.fromkeys(completion.condition.values())),
-            "condition": {wanted: _origin(wanted, source) for wanted, source in completion.condition.items()},
+            "sources": [source for source in dict.fromkeys(completion.condition.values()) if source is not None],
+            "condition": origins(completion),
+            "samples": drawn.samples,
             "greys": origin,
             "detail": PLAIN if sharp is None else f"{DETAIL} (T1)",
         }
         volume = space.image(slices) if sharp is None else space.sharpened(slices, sharp)
-        yield Picture(f"T1Gd_{hypothesis}", volume, scale, facts)
+        pictures = [Picture(f"T1Gd_{hypothesis}", volume, scale, facts)]
+        if spread is not None:
+            said = {**facts, "kind": "uncertainty", "statistic": "standard deviation of the samples", "detail": PLAIN}
+            pictures.append(Picture(f"T1Gd_{hypothesis}_sd", space.probability(spread), scale, said, spread=True))
+        yield from pictures
         if hypothesis == chosen:
-            yield Picture(
-                "T1Gd_chosen", volume, scale, {**facts, "kind": "chosen", "bbb_status": completion.bbb.status}
-            )
+            status = {"bbb_status": completion.bbb.status}
+            yield replace(pictures[0], name="T1Gd_chosen", facts={**facts, **status, "kind": "chosen"})
+            if len(pictures) > 1:
+                yield replace(pictures[1], name="T1Gd_chosen_sd", facts={**pictures[1].facts, **status})
 
 
 def _map(completion: Completion, release: Release, space: NativeSpace) -> Iterator[Picture]:
@@ -184,7 +196,12 @@ def _labels(completion: Completion, space: NativeSpace) -> Labels | None:
 
 def _scale(sequence: Sequence, cached: CachedCase | None, release: Release) -> tuple[GreyScale | None, str]:
     """Return the grey scale of an output: the case's own of that sequence where it has one and `cached` is given,
-    else the median recorded in the release, else the fixed one of a map in physical units."""
+    else the median recorded in the release, else the fixed one of a map in physical units.
+
+    By the pre-contrast maximum, T1Gd has the scale of the case's T1.
+    """
+    if sequence is Sequence.T1GD and release.study.data.t1_scaling == "pre-contrast-maximum":
+        sequence = Sequence.T1 if cached is not None and cached.greys.get(Sequence.T1.value) else sequence
     if cached is not None and cached.greys.get(sequence.value):
         return scale_of(cached.greys[sequence.value]), "this case's own"
     recorded = release.greys.get(sequence)
@@ -195,7 +212,14 @@ def _scale(sequence: Sequence, cached: CachedCase | None, release: Release) -> t
     return scale_of(recorded.constants), f"median of {recorded.site}, as the release records it"
 
 
-def _origin(wanted: Sequence, source: Sequence) -> str:
+def origins(completion: Completion) -> dict[str, str]:
+    """Return what each condition of the hypotheses was, in words."""
+    return {str(wanted): _origin(wanted, source) for wanted, source in completion.condition.items()}
+
+
+def _origin(wanted: Sequence, source: Sequence | None) -> str:
+    if source is None:
+        return "missing"
     return "real" if wanted == source else f"filled from {source}"
 
 
@@ -237,7 +261,12 @@ def shared_facts(completion: Completion, release: Release) -> Facts:
 
 def _greys(picture: Picture, space: NativeSpace) -> Volume:
     """Return a picture in grey levels, 0 outside the brain."""
-    values = (picture.volume + 1) * np.float32(127.5) if picture.scale is None else picture.scale.invert(picture.volume)
+    shift = np.float32(0 if picture.spread else 1)
+    if picture.scale is None:
+        values = (picture.volume + shift) * np.float32(127.5)
+    else:
+        invert = picture.scale.invert_spread if picture.spread else picture.scale.invert
+        values = invert(picture.volume)
     return np.where(space.brain, values, 0).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What stands on a case's contact sheet: real, filled, harmonized, both hypotheses, their difference, the tumour."""
+"""What stands on a case's contact sheet: real, filled, harmonized, hypotheses, their difference and SD, the tumour."""
 
 from __future__ import annotations
 
@@ -104,7 +104,17 @@ def _hypotheses(view: _View, completion: Completion) -> tuple[Panel, ...]:
         view.drawn(_chosen("if disrupted", status == "disrupted"), "T1Gd_enhancing", chosen=status == "disrupted"),
         view.drawn(_chosen("if intact", status == "intact"), "T1Gd_non-enhancing", chosen=status == "intact"),
         Panel("disrupted − intact", view.plane((plus - minus) * np.float32(127.5)), stamp=SYNTHETIC, difference=True),
+        *_spread(view, "non-enhancing" if status == "intact" else "enhancing"),
     )
+
+
+def _spread(view: _View, hypothesis: str) -> tuple[Panel, ...]:
+    """Return the uncertainty of the hypothesis that the release takes, of the enhancing one where it takes none."""
+    picture = view.assembly.pictures.get(f"T1Gd_{hypothesis}_sd")
+    if picture is None:
+        return ()
+    title = f"SD if {'disrupted' if hypothesis == 'enhancing' else 'intact'}, n = {picture.facts['samples']}"
+    return (Panel(title, view.plane(picture.volume * np.float32(127.5)), stamp=SYNTHETIC, difference=True),)
 
 
 def _chosen(title: str, chosen: bool) -> str:

@@ -14,7 +14,7 @@ from client.allocator import keep_freed_memory
 from client.data.cache import CachedCase
 from client.data.catalog import CatalogCase, scan_folder
 from client.data.preprocessing import PrepareSettings, digest_of, prepare_cases
-from client.inference.assemble import assemble, shared_facts, write_assembly
+from client.inference.assemble import assemble, origins, shared_facts, write_assembly
 from client.inference.case_sheet import write_case_sheet
 from client.inference.completion import Completion, complete_case
 from client.inference.models import ReleasedModels, open_models
@@ -113,7 +113,7 @@ def complete_folder(
     if out.resolve().is_relative_to(folder_or_case.resolve()):
         raise DataError(f"{out}: lies inside the folder of scans, which is never written to; choose another --out")
     name = site_name or (site.name if site is not None else None)
-    job = _Job(opened, name, sampling_steps, PrepareSettings(grid=opened.study.grid), out)
+    job = _Job(opened, name, sampling_steps, PrepareSettings.of(opened.study), out)
     cases = [case for case in scan_folder(folder_or_case, site).cases if only is None or case.case in only]
     completed = {case.case: done for case in cases if (done := _finished(job, case)) is not None}
     pending = {case.case: case for case in cases if case.case not in completed}
@@ -202,9 +202,6 @@ def describe_bbb(completion: Completion, release: Release) -> dict[str, Any]:
         "slices_used": bbb.pop("slices"),
         **bbb,
         "thresholds": None if facts is None else {"slice": facts.slice_threshold, "volume": facts.volume_threshold},
-        "condition": {
-            wanted: "real" if wanted == source else f"filled from {source}"
-            for wanted, source in completion.condition.items()
-        },
+        "condition": origins(completion),
         "remarks": list(completion.remarks),
     }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.cache import CachedCase
+from client.inference.drawing_plan import DrawingPlan, plan_of
 from client.inference.fill import Filled, Redrawer, fill_volumes
 from client.inference.harmonize import Harmonized, harmonize_volumes
 from client.inference.identify import BbbResult, identify_case, with_probability
@@ -17,14 +18,15 @@ from client.inference.models import ReleasedModels, open_models
 from client.inference.segment import labels_of, segment_volume, whole_tumour, without_specks
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
 from common.errors import DataError
-from common.generative.noise_schedule import cosine_schedule
+from common.nets.embeddings import FILLED, MISSING, REAL
 from common.release import Release
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
-from common.study import MapsStage
+from common.study import MapsStage, SynthesiserStage
 
 Slices = NDArray[np.float32]
 
 CONDITION = (Sequence.T1, Sequence.FLAIR)
+"""What the identifier sees beside a drawn T1Gd."""
 UNRECOGNISED = 0.5
 """Likeness below which an image is foreign to the release: it is no such sequence of a brain, or is damaged."""
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 600.0, 2200.0
@@ -39,8 +41,9 @@ class Completion:
         real: the real sequences that were used.
         fills: the missing sequences, each with its source and style.
         harmonizations: every sequence, real or missing, in the reference centre's style.
-        hypotheses: T1Gd under both hypotheses; None without a synthesiser, or where T1 or FLAIR is out of reach.
-        condition: what T1 and FLAIR of the hypotheses were: the sequence itself where real, else the fill's source.
+        hypotheses: T1Gd under both hypotheses; None without a synthesiser, or where its conditions are out of reach.
+        condition: what the conditions of the hypotheses were: the sequence itself where real, else the fill's source;
+            None where it could not be had and was shown as missing.
         tumour_probability: whole tumour, core and enhancing tumour, (3, K, H, W); None without a segmenter.
         labels: 0 / 1 NCR / 2 ED / 4 ET, specks removed; None without a segmenter.
         bbb: status of the blood-brain barrier, or why there is none.
@@ -53,7 +56,7 @@ class Completion:
     fills: Mapping[Sequence, Filled]
     harmonizations: Mapping[Sequence, Harmonized]
     hypotheses: HypothesesVolume | None
-    condition: Mapping[Sequence, Sequence]
+    condition: Mapping[Sequence, Sequence | None]
     tumour_probability: Slices | None
     labels: NDArray[np.uint8] | None
     bbb: BbbResult
@@ -106,7 +109,7 @@ def complete_case(
         release: the release.
         site: the site whose pictures these are; one that the release does not know is treated as None.
         models: the opened models of `release`, where many cases follow one another.
-        sampling_steps: DDIM steps; None takes the study's.
+        sampling_steps: DDIM's or the solver's; None takes the study's.
     Raises:
         DataError: where the case holds no sequence of the study.
     """
@@ -122,18 +125,9 @@ def complete_case(
     redrawer = Redrawer(models.generator, real, cached.brain(), models.domains)
     case = _Case(redrawer, known, study.reference_site, models)
     fills = case.fill(real, study.sequences)
-    condition, sources = case.condition()
-    hypotheses = None
-    if models.synthesiser is not None and study.stages.synthesiser is not None and condition is not None:
-        settings = study.stages.synthesiser
-        hypotheses = hypotheses_volume(
-            models.synthesiser,
-            cosine_schedule(settings.diffusion_steps),
-            sampling_steps or settings.sampling_steps,
-            condition,
-            study.seed,
-            case.brain,
-        )
+    plan = plan_of(study.stages.synthesiser or SynthesiserStage(), sampling_steps)
+    sources = case.sources(plan.conditions)
+    hypotheses = case.draw(plan, sources, study.seed)
     probability = case.tumour(real)
     harmonized = case.harmonize(fills)
     voxel_ml = float(abs(np.linalg.det(cached.affine[:3, :3]))) / 1000
@@ -147,7 +141,7 @@ def complete_case(
         condition=sources,
         tumour_probability=probability,
         labels=None if probability is None else without_specks(labels_of(probability), voxel_ml),
-        bbb=_judge(case, release, condition, hypotheses, sources, harmonized, voxel_ml),
+        bbb=_judge(case, release, hypotheses, harmonized, voxel_ml),
         drawn_map=drawn_map,
         site=known,
         remarks=(*_remarks(site, known, study.sequences, real, fills), *_map_remarks(maps, real, drawn_map)),
@@ -189,12 +183,28 @@ class _Case:
         free = {sequence: slices for sequence, slices in self.real.items() if sequence not in NEEDS_GADOLINIUM}
         return free or dict(self.real)
 
-    def condition(self) -> tuple[Slices | None, dict[Sequence, Sequence]]:
-        """Return T1 and FLAIR, (2, K, H, W), drawn without gadolinium where possible, and what each comes from."""
+    def sources(self, wanted: tuple[Sequence, ...]) -> dict[Sequence, Sequence | None]:
+        """Return what each of `wanted` comes from: itself where real, None where it cannot be had.
+
+        Nothing is filled from a sequence that needs gadolinium where there is any other.
+        """
         images = self.without_gadolinium()
-        fills = self.fill(images, CONDITION)
-        sources = {s: fills[s].source if s in fills else s for s in CONDITION if s in fills or s in images}
-        return self.stack(images, CONDITION), sources
+        fills = self.fill(images, wanted)
+        return {s: fills[s].source if s in fills else s if s in images else None for s in wanted}
+
+    def draw(
+        self, plan: DrawingPlan, sources: Mapping[Sequence, Sequence | None], seed: int
+    ) -> HypothesesVolume | None:
+        """Draw T1Gd under both hypotheses; None without a synthesiser, or where its conditions are out of reach."""
+        there = frozenset(sequence for sequence, source in sources.items() if source is not None)
+        if self.models.synthesiser is None or not plan.can_draw(there):
+            return None
+        images: dict[Sequence, Slices] = dict(self.without_gadolinium())
+        images |= {sequence: fill.slices for sequence, fill in self.fill(images, plan.conditions).items()}
+        background = np.full(self.brain.shape, -1, dtype=np.float32)
+        condition = np.stack([np.asarray(images.get(sequence, background)) for sequence in plan.conditions])
+        codes = tuple(_availability(sequence, sources[sequence]) for sequence in plan.conditions)
+        return hypotheses_volume(self.models.synthesiser, plan, condition, seed, self.brain, codes)
 
     def tumour(self, images: Mapping[Sequence, Slices]) -> Slices | None:
         """Segment `images`, filled where they lack a channel, (3, K, H, W); None where that is out of reach."""
@@ -211,12 +221,16 @@ class _Case:
         return harmonized
 
 
+def _availability(sequence: Sequence, source: Sequence | None) -> int:
+    if source is None:
+        return MISSING
+    return REAL if source == sequence else FILLED
+
+
 def _judge(
     case: _Case,
     release: Release,
-    condition: Slices | None,
     hypotheses: HypothesesVolume | None,
-    sources: Mapping[Sequence, Sequence],
     harmonized: Mapping[Sequence, Harmonized],
     voxel_ml: float,
 ) -> BbbResult:
@@ -225,9 +239,10 @@ def _judge(
     if case.models.identifier is None or facts is None:
         return indeterminate("the release holds no identifier")
     tumour = case.tumour(case.without_gadolinium())
+    condition = case.stack(case.without_gadolinium(), CONDITION)
     if condition is None or hypotheses is None or tumour is None:
         return indeterminate("T1, T1Gd, T2 and FLAIR cannot all be drawn from what there is")
-    foreign = _foreign(case, sources, harmonized, voxel_ml)
+    foreign = _foreign(case, case.sources(CONDITION), harmonized, voxel_ml)
     if foreign is not None:
         return indeterminate(f"foreign input: {foreign}")
     images = np.concatenate([condition, hypotheses.enhancing[None], hypotheses.non_enhancing[None]])
@@ -243,13 +258,13 @@ def _judge(
 
 
 def _foreign(
-    case: _Case, sources: Mapping[Sequence, Sequence], harmonized: Mapping[Sequence, Harmonized], voxel_ml: float
+    case: _Case, sources: Mapping[Sequence, Sequence | None], harmonized: Mapping[Sequence, Harmonized], voxel_ml: float
 ) -> str | None:
     """Return why these images are none that the release can judge, None where they are."""
     volume_ml = voxel_ml * float((case.brain > 0).sum())
     if not SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
         return f"the brain measures {volume_ml:.0f} ml, expected {SMALLEST_BRAIN_ML:.0f} to {LARGEST_BRAIN_ML:.0f}"
-    for sequence in dict.fromkeys(sources.values()):
+    for sequence in dict.fromkeys(source for source in sources.values() if source is not None):
         if sequence in NEEDS_GADOLINIUM:
             return f"T1 and FLAIR could be drawn from {sequence} alone, which shows the answer"
         if sequence in harmonized and harmonized[sequence].likeness < UNRECOGNISED:

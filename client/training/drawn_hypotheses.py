@@ -22,17 +22,17 @@ from torch import Tensor, nn
 
 from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
+from client.inference.drawing_plan import plan_of
 from client.inference.identify import Slices, tumour_slices, tumour_windows
 from client.inference.segment import segment_volume, whole_tumour
 from client.inference.synthesise import hypotheses_volume
 from client.precision import current_precision
-from client.training.filled_inputs import CONTRAST_FREE, Filler, stack_of, weights_digest
+from client.training.filled_inputs import Filler, contrast_free, stack_of, weights_digest
 from common.files import write_whole
 from common.generative.hypotheses import Synthesiser
-from common.generative.noise_schedule import NoiseSchedule
 from common.logs import logger
-from common.sequences import STRUCTURAL, Sequence
-from common.study import code_version
+from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
+from common.study import SynthesiserStage, code_version
 
 FOLDER = "drawn"
 CONDITION_CHANNELS = [STRUCTURAL.index(Sequence.T1), STRUCTURAL.index(Sequence.FLAIR)]
@@ -47,22 +47,21 @@ class HypothesisDrawer:
     Attributes:
         filler: the generator.
         synthesiser, segmenter: in evaluation mode.
-        schedule, steps: DDIM sampling.
+        settings: of the synthesiser, which say how it is asked.
         seed: of the noise, the study's.
     """
 
     filler: Filler
     synthesiser: nn.Module
     segmenter: nn.Module
-    schedule: NoiseSchedule
-    steps: int
+    settings: SynthesiserStage
     seed: int
 
     def digest(self) -> str:
         """Return a hash of everything but the case that the drawings depend on, 16 hex digits."""
         weights = f"{self.filler.digest} {weights_digest(self.synthesiser, self.segmenter)}"
         reading = getattr(self.segmenter, "reading", None)
-        sampling = f"{self.schedule.steps} {self.steps} {self.seed} {current_precision()} {reading}"
+        sampling = f"{self.settings.model_dump_json()} {self.seed} {current_precision()} {reading}"
         settings = f"{code_version()} {weights} {self.filler.site} {self.filler.reference_site} {sampling}"
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
@@ -70,9 +69,10 @@ class HypothesisDrawer:
         """Return T1, FLAIR, T1Gd⁺ and T1Gd⁻ of the windows of one case, (4, n, h, w); n = 0 without a tumour."""
         case = store.cases[index]
         slices = store.take([(index, number) for number in range(case.depth)])
-        visible = {sequence: slices.present[sequence] for sequence in CONTRAST_FREE}
-        hidden = {Sequence.T1GD: torch.zeros(case.depth, dtype=torch.bool)}
-        completed = self.filler.fill(store, slices, visible | hidden, STRUCTURAL)
+        plan, visible = plan_of(self.settings), contrast_free(slices)
+        hidden = {sequence: torch.zeros(case.depth, dtype=torch.bool) for sequence in NEEDS_GADOLINIUM}
+        wanted = tuple(dict.fromkeys((*STRUCTURAL, *plan.conditions)))
+        completed = self.filler.fill(store, slices, visible | hidden, wanted)
         stack = stack_of(completed, STRUCTURAL).numpy().transpose(1, 0, 2, 3)
         segmenter = cast(Callable[[Tensor], Tensor], self.segmenter)
         voxel_ml = float(abs(np.linalg.det(case.affine[:3, :3]))) / 1000
@@ -80,10 +80,11 @@ class HypothesisDrawer:
         inside = np.zeros_like(case.brain())
         numbers = tumour_slices(tumour)
         inside[numbers] = case.brain()[numbers]
-        condition = np.ascontiguousarray(stack[CONDITION_CHANNELS])
+        condition = np.ascontiguousarray(stack_of(completed, plan.conditions).numpy().transpose(1, 0, 2, 3))
+        codes = tuple(self.filler.availability(store, slices, visible, plan.conditions)[0].tolist())
         synthesiser = cast(Synthesiser, self.synthesiser)
-        drawn = hypotheses_volume(synthesiser, self.schedule, self.steps, condition, self.seed, inside)
-        return tumour_windows(np.stack([*condition, drawn.enhancing, drawn.non_enhancing]), tumour)
+        drawn = hypotheses_volume(synthesiser, plan, condition, self.seed, inside, codes)
+        return tumour_windows(np.stack([*stack[CONDITION_CHANNELS], drawn.enhancing, drawn.non_enhancing]), tumour)
 
 
 def draw_or_recall(drawer: HypothesisDrawer, store: CaseStore, indices: list[int]) -> dict[int, Slices]:

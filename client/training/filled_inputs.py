@@ -20,13 +20,10 @@ from client.precision import current_precision, half_precision
 from client.training.fill_memo import SHARED_MEMO, FillKey, FillMemo
 from client.training.folds import folds_of
 from client.training.pens import CrossFit, Pen, trained_domains
-from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Domain, Sequence
+from common.nets.embeddings import FILLED, MISSING, REAL
+from common.sequences import NEEDS_GADOLINIUM, Domain, Sequence
 from common.study import FOLDS, Stage, Study
 
-CONDITION = (Sequence.T1, Sequence.FLAIR)
-"""What the synthesiser and the identifier see of a patient without gadolinium."""
-
-CONTRAST_FREE = tuple(sequence for sequence in STRUCTURAL if sequence not in NEEDS_GADOLINIUM)
 ET = 4
 
 
@@ -85,8 +82,7 @@ class Filler:
             there = {sequence for sequence, flags in present.items() if bool(flags[row])}
             pen = self._pen_of(store.cases[index])
             for sequence in wanted:
-                source = None if sequence in there else pick_source(sequence, there)
-                target = pick_domain(pen.domains, sequence, self.site, self.reference_site)
+                source, target = self._way(pen, sequence, there)
                 if source is not None and target is not None:
                     places.append((row, sequence))
                     keys.append(FillKey(pen.digest, str(store.cases[index].path), number, source, target))
@@ -96,9 +92,24 @@ class Filler:
             images[sequence][row] = torch.where(batch.brain[row], fill.float(), -1.0)
         return replace(batch, images={**batch.images, **images})
 
-    def fill_condition(self, store: CaseStore, batch: SliceBatch) -> SliceBatch:
-        """Return the batch with T1 and FLAIR real or filled, never from a sequence that needs gadolinium."""
-        return self.fill(store, batch, {sequence: batch.present[sequence] for sequence in CONTRAST_FREE}, CONDITION)
+    def availability(
+        self, store: CaseStore, batch: SliceBatch, present: Mapping[Sequence, Tensor], wanted: tuple[Sequence, ...]
+    ) -> Tensor:
+        """Return what `fill` makes of each `wanted` sequence, (B, C) int64: `REAL`, `FILLED` or `MISSING`."""
+        codes: list[list[int]] = []
+        for row, index in enumerate(batch.case_index.tolist()):
+            there = {sequence for sequence, flags in present.items() if bool(flags[row])}
+            pen = self._pen_of(store.cases[index])
+            codes.append([self._code(pen, sequence, there) for sequence in wanted])
+        return torch.tensor(codes)
+
+    def _code(self, pen: Pen, sequence: Sequence, there: set[Sequence]) -> int:
+        return REAL if sequence in there else MISSING if None in self._way(pen, sequence, there) else FILLED
+
+    def _way(self, pen: Pen, sequence: Sequence, there: set[Sequence]) -> tuple[Sequence | None, Domain | None]:
+        """Return from which sequence of those that are there, and in which domain, a missing one is drawn."""
+        source = None if sequence in there else pick_source(sequence, there)
+        return source, pick_domain(pen.domains, sequence, self.site, self.reference_site)
 
     def _draw(self, batch: SliceBatch, rows: list[int], keys: list[FillKey], pens: list[Pen]) -> list[Tensor]:
         """Return the fills of `keys`, (1, H, W) float16, remembered or drawn by `pens` from the sources in `rows`.
@@ -149,6 +160,11 @@ def open_filler(
     return Filler(generator, site, study.reference_site, cross_fit=cross_fit)
 
 
+def contrast_free(batch: SliceBatch) -> dict[Sequence, Tensor]:
+    """Return which sequences that need no gadolinium are there, (B,) bool each."""
+    return {sequence: flags for sequence, flags in batch.present.items() if sequence not in NEEDS_GADOLINIUM}
+
+
 def stack_of(batch: SliceBatch, sequences: tuple[Sequence, ...]) -> Tensor:
     """Return the images of `sequences` as channels, (B, C, H, W)."""
     return torch.cat([batch.images[sequence] for sequence in sequences], dim=1)
@@ -166,8 +182,8 @@ def weights_digest(*models: object) -> str:
 
 
 def has_condition(case: CachedCase) -> bool:
-    """Whether T1 and FLAIR are there or can be filled without gadolinium."""
-    return any(sequence in case.sequences for sequence in CONTRAST_FREE)
+    """Whether something is there from which a T1Gd can be drawn without gadolinium."""
+    return any(sequence not in NEEDS_GADOLINIUM for sequence in case.sequences)
 
 
 def enhancing_label(case: CachedCase) -> int | None:

@@ -28,7 +28,6 @@ from client.training.filled_inputs import enhancing_label, open_filler
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError, half_precision
 from client.training.validation import has_known_status, training_part
-from common.generative.noise_schedule import cosine_schedule
 from common.nets.identifier import Identifier
 from common.parameters import SHARED
 from common.sequences import Domain
@@ -182,7 +181,6 @@ def open_drawer(
         filler=open_filler(study, domains, site_name, store, frozen),
         synthesiser=frozen[Stage.SYNTHESISER],
         segmenter=frozen[Stage.SEGMENTER],
-        schedule=cosine_schedule(synthesis.diffusion_steps),
-        steps=synthesis.sampling_steps,
+        settings=synthesis,
         seed=study.seed,
     )

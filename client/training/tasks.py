@@ -40,7 +40,7 @@ StepBuilder = Callable[..., TrainingStep]
 STEP_MODULES: Mapping[Stage, str] = {
     Stage.GENERATOR: "gan_step",
     **dict.fromkeys(FOLDS, "gan_step"),
-    Stage.SYNTHESISER: "diffusion_step",
+    Stage.SYNTHESISER: "synthesis_step",
     Stage.SEGMENTER: "segmentation_step",
     Stage.IDENTIFIER: "identification_step",
     Stage.CALIBRATION: "calibration_step",

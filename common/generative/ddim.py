@@ -1,4 +1,4 @@
-"""Deterministic DDIM sampling (Song 2021, σ = 0) with a network that predicts the image."""
+"""DDIM sampling (Song 2021) with a network that predicts the image; deterministic at eta = 0, as CBSI samples."""
 
 from __future__ import annotations
 
@@ -25,12 +25,31 @@ def sampling_steps(total: int, count: int) -> tuple[int, ...]:
     return tuple(round(total - number * total / count) - 1 for number in range(count))
 
 
-def sample(predict: Predict, noise: Tensor, schedule: NoiseSchedule, steps: int) -> Tensor:
-    """Draw images from noise (B, C, H, W); equal noise gives equal images.
+def sample(
+    predict: Predict,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw images from noise (B, C, H, W); at eta = 0 equal noise gives equal images.
 
-    Each step holds the noise that the prediction implies and carries it to the next, smaller step:
-    x_t' = √ᾱ_t' x̂_0 + √(1 − ᾱ_t') ε̂.
+    Each step carries the noise that the prediction implies to the next, smaller step, and replaces a part of it:
+    x_t' = √ᾱ_t' x̂_0 + √(1 − ᾱ_t' − σ²) ε̂ + σ z, σ = eta · √((1 − ᾱ_t') / (1 − ᾱ_t)) · √(1 − ᾱ_t / ᾱ_t').
+
+    Args:
+        predict: the network.
+        noise: standard normal.
+        schedule: the schedule the network was trained with.
+        steps: number of evaluations.
+        eta: 0 is DDIM, 1 has the variance of DDPM (Song 2021, eq. 16).
+        generator: of z, on the device of `noise`.
+    Raises:
+        ValueError: where eta is positive and no generator was given.
     """
+    if eta and generator is None:
+        raise ValueError("eta > 0 draws fresh noise: give its generator")
     grid = sampling_steps(schedule.steps, steps)
     x_t = noise
     image = noise
@@ -39,5 +58,18 @@ def sample(predict: Predict, noise: Tensor, schedule: NoiseSchedule, steps: int)
         image = predict(x_t, t)
         if number + 1 < len(grid):
             implied = noise_from_image(x_t, image, t, schedule)
-            x_t = add_noise(image, implied, torch.full_like(t, grid[number + 1]), schedule)
+            following = torch.full_like(t, grid[number + 1])
+            if eta:
+                fresh = torch.empty_like(noise).normal_(generator=generator)
+                implied = _refreshed(implied, fresh, eta, t, following, schedule)
+            x_t = add_noise(image, implied, following, schedule)
     return image
+
+
+def _refreshed(
+    implied: Tensor, fresh: Tensor, eta: float, t: Tensor, following: Tensor, schedule: NoiseSchedule
+) -> Tensor:
+    """Return the noise of the next step, of unit variance: its share σ² / (1 − ᾱ_t') is fresh."""
+    kept = (schedule.image_scale(t) / schedule.image_scale(following)) ** 2
+    share = eta**2 * (1 - kept) / schedule.noise_scale(t) ** 2
+    return (1 - share).clamp(min=0).sqrt() * implied + share.clamp(max=1).sqrt() * fresh

@@ -8,12 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from common.generative.ddim import sample
-from common.generative.noise_schedule import NoiseSchedule
+from common.generative.samplers import Sampler
 
 
 class Synthesised(Protocol):
-    """What a conditional network returns: image and whole-tumour logits, both (B, 1, H, W)."""
+    """What a conditional network returns: what it says of the picture, and whole-tumour logits, both (B, 1, H, W)."""
 
     @property
     def image(self) -> Tensor: ...
@@ -23,9 +22,15 @@ class Synthesised(Protocol):
 
 
 class Synthesiser(Protocol):
-    """(x_t, t, condition, enhancing) → image and tumour; `enhancing` is (B,) int64, 1 for a disrupted barrier."""
+    """(x_t, t, condition, enhancing, availability) → picture and tumour.
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor) -> Synthesised: ...
+    `enhancing` is (B,) int64, 1 for a disrupted barrier; `availability` (B, C) int64 is that of
+    `common.nets.embeddings`.
+    """
+
+    def __call__(
+        self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor, availability: Tensor
+    ) -> Synthesised: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Hypotheses:
     Attributes:
         enhancing: T1Gd if the barrier is disrupted (δ⁺).
         non_enhancing: T1Gd if it is intact (δ⁻).
-        tumour_logits: whole-tumour logits of the last sampling step, mean of both hypotheses.
+        tumour_logits: whole-tumour logits of the last evaluation, mean of both hypotheses.
     """
 
     enhancing: Tensor
@@ -45,27 +50,35 @@ class Hypotheses:
 
 @torch.no_grad()
 def draw_hypotheses(
-    model: Synthesiser, condition: Tensor, noise: Tensor, schedule: NoiseSchedule, steps: int
+    model: Synthesiser,
+    condition: Tensor,
+    availability: Tensor,
+    noise: Tensor,
+    sampler: Sampler,
+    base: Tensor | None = None,
 ) -> Hypotheses:
     """Draw both hypotheses in one batch from the same noise, so that they differ by the label alone.
 
     Args:
-        model: predicts the image; called with 2B slices.
-        condition: T1 and FLAIR, (B, 2, H, W) in [-1, 1].
+        model: called with 2B slices.
+        condition: (B, channels, H, W) in [-1, 1].
+        availability: whether each condition is missing, real or filled, (B, C) int64.
         noise: standard normal, (B, 1, H, W).
-        schedule: the schedule the model was trained with.
-        steps: DDIM steps.
+        sampler: the one of the model's family.
+        base: what the drawn difference is added to, (B, 1, H, W); None where the model draws T1Gd itself.
     """
     count = noise.shape[0]
     enhancing = torch.cat([torch.ones(count), torch.zeros(count)]).to(noise.device, torch.int64)
-    both = torch.cat([condition, condition])
+    both, codes = torch.cat([condition, condition]), torch.cat([availability, availability])
     logits = torch.zeros_like(noise)
 
-    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+    def network(x_t: Tensor, t: Tensor) -> Tensor:
         nonlocal logits
-        drawn = model(x_t, t, both, enhancing)
+        drawn = model(x_t, t, both, enhancing, codes)
         logits = (drawn.tumour_logits[:count] + drawn.tumour_logits[count:]) / 2
-        return drawn.image.float().clamp(-1, 1)
+        return drawn.image
 
-    images = sample(predict, torch.cat([noise, noise]), schedule, steps)
+    images = sampler(network, torch.cat([noise, noise]))
+    if base is not None:
+        images = (images + torch.cat([base, base])).clamp(-1, 1)
     return Hypotheses(images[:count], images[count:], logits.float())

@@ -1,10 +1,12 @@
-"""The network of the CBSI diffusion: draws T1Gd from T1 and FLAIR under a stated enhancing-tumour label.
+"""The network of all synthesisers: draws T1Gd from T1 and FLAIR, or other sequences, under a stated label.
 
-Nat Commun 17:2162. Encoder of four levels, each of two residual blocks modulated by time and label, with
+CBSI, Nat Commun 17:2162. Encoder of four levels, each of two residual blocks modulated by time and label, with
 self-attention at low resolution, downsampling but in the last; bottleneck; mirrored decoder with nearest-neighbour
-upsampling; and a whole-tumour decoder on the shared encoder. Two departures: quadratic attention only where the map is
-at most 53 x 53 (for 424 x 424 slices; above, it would cost 20 times the rest), and the network adds its output to T1,
-since most of the brain does not enhance: what it returns is T1Gd itself all the same.
+upsampling; and a whole-tumour decoder on the shared encoder. Departures: quadratic attention only where the map is at
+most 53 x 53 (for 424 x 424 slices; above, it would cost 20 times the rest); a network that draws T1Gd adds its output
+to T1, since most of the brain does not enhance; and it is told which conditions are real, filled or missing. Flow
+matching and the end-to-end method of seed 001 use the same network; theirs was a U-Net of 32 channels and two residual
+blocks a level, without a tumour decoder.
 """
 
 from __future__ import annotations
@@ -16,10 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.generative.flow import TIME_SCALE, gaussian_velocity
 from common.nets.attention import attend
 from common.nets.doubling import double
-from common.nets.embeddings import Modulation, TimeLabelEmbedding
+from common.nets.embeddings import REAL, AvailabilityEmbedding, Modulation, TimeLabelEmbedding
 from common.nets.instance_norm import InstanceNorm, fast_in_channels_last
+
+SMALLEST_SPREAD = 0.02
+"""Least spread of a flow's pixel, in greys of [-1, 1]: a smaller one makes the flow too stiff for few steps."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Synthesis:
     """What the network draws, (B, 1, H, W) each.
 
     Attributes:
-        image: T1Gd, nominally in [-1, 1], not clipped.
+        image: what the network was trained to say: T1Gd, its difference from T1, a noise or a velocity; not clipped.
         tumour_logits: whole-tumour logits.
     """
 
@@ -66,19 +72,20 @@ class Synthesis:
 
 
 class ResidualBlock(nn.Module):
-    """3 x 3 convolution, modulated norm, ReLU, 3 x 3 convolution, norm, ReLU, plus the input."""
+    """3 x 3 convolution, modulated norm, ReLU, dropout, 3 x 3 convolution, norm, ReLU, plus the input."""
 
-    def __init__(self, channels_in: int, channels_out: int, code: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, code: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.modulation = Modulation(channels_out, code)
+        self.dropout = nn.Dropout(dropout)
         self.conv_2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.norm_2 = InstanceNorm(channels_out)
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C', H, W) under code (B, E)."""
-        y = F.relu(self.modulation(self.conv_1(x), code))
+        y = self.dropout(F.relu(self.modulation(self.conv_1(x), code)))
         y = F.relu(self.norm_2(self.conv_2(y)))
         out: Tensor = self.skip(x) + y
         return out
@@ -112,10 +119,10 @@ class SelfAttention(nn.Module):
 class Level(nn.Module):
     """Two residual blocks and, where asked, self-attention."""
 
-    def __init__(self, channels_in: int, channels_out: int, code: int, heads: int | None) -> None:
+    def __init__(self, channels_in: int, channels_out: int, code: int, heads: int | None, dropout: float = 0.0) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels_in, channels_out, code)
-        self.block_2 = ResidualBlock(channels_out, channels_out, code)
+        self.block_1 = ResidualBlock(channels_in, channels_out, code, dropout)
+        self.block_2 = ResidualBlock(channels_out, channels_out, code, dropout)
         self.attention = nn.Identity() if heads is None else SelfAttention(channels_out, heads)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -143,44 +150,72 @@ class TumourDecoder(nn.Module):
 
 
 class ConditionalUNet(nn.Module):
-    """μ(x_t, t, condition, δ) → T1Gd and whole-tumour logits; knows nothing of schedules or losses.
+    """f(x_t, t, condition, δ, availability) → a picture and whole-tumour logits; knows nothing of schedules or losses.
 
     H and W must be multiples of 8 times the patch.
     """
 
-    def __init__(self, size: Literal["tiny", "paper"] = "tiny", condition_channels: int = 2) -> None:
+    def __init__(
+        self,
+        size: Literal["tiny", "paper"] = "tiny",
+        conditions: int = 2,
+        slices: int = 1,
+        base: int | None = 0,
+        labelled: bool = True,
+        dropout: float = 0.0,
+        flow_spread: float | None = None,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            size: one of `SHAPES`.
+            conditions: number C of condition sequences.
+            slices: neighbouring slices S of each, odd; the middle one is the one that is drawn.
+            base: the condition to whose middle slice the output is added; None where it is not to look like one.
+            labelled: whether δ has any influence.
+            dropout: share of features dropped in training, once a residual block.
+            flow_spread: makes the output a flow's velocity, that of a Gaussian in each pixel whose mean and spread the
+                network says; untrained, the mean is the base (or zero) and the spread this.
+        """
         super().__init__()
         shape = SHAPES[size]
         widths, code = shape.widths, shape.code
         heads = [shape.heads if attends else None for attends in shape.attention]
-        self.embedding = TimeLabelEmbedding(shape.sinusoid, code)
-        self.patch = shape.patch
-        self.stem = nn.Conv2d((1 + condition_channels) * shape.patch**2, widths[0], 3, padding=1)
+        self.embedding = TimeLabelEmbedding(shape.sinusoid, code, labelled)
+        self.patch, self.conditions, self.flow_spread = shape.patch, conditions, flow_spread
+        self.base = None if base is None else base * slices + slices // 2
+        self.stem = nn.Conv2d((1 + conditions * slices) * shape.patch**2, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
-            Level(before, after, code, head)
+            Level(before, after, code, head, dropout)
             for before, after, head in zip((widths[0], *widths), widths, heads, strict=False)
         )
-        self.middle = Level(widths[-1], shape.middle, code, shape.heads)
+        self.middle = Level(widths[-1], shape.middle, code, shape.heads, dropout)
         below = (shape.middle, *reversed(widths))
         self.decoder = nn.ModuleList(
-            Level(deep + width, width, code, head)
+            Level(deep + width, width, code, head, dropout)
             for deep, width, head in zip(below, reversed(widths), reversed(heads), strict=False)
         )
-        self.out = nn.Conv2d(widths[0], shape.patch**2, 1)
+        self.out = nn.Conv2d(widths[0], (1 if flow_spread is None else 2) * shape.patch**2, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(torch.as_tensor(self.out.bias))
         self.tumour = TumourDecoder(widths[-1], shape.segmentation, len(widths) - 1, shape.patch)
+        self.availability = AvailabilityEmbedding(conditions, code)
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor) -> Synthesis:
-        """Predict the image from x_t.
+    def forward(
+        self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor, availability: Tensor | None = None
+    ) -> Synthesis:
+        """Say what lies in x_t.
 
         Args:
-            x_t: noised T1Gd, (B, 1, H, W).
-            t: noise step, (B,) int64.
-            condition: T1 first, then FLAIR, (B, C, H, W) in [-1, 1].
+            x_t: noised picture, (B, 1, H, W).
+            t: time as the family counts it, (B,), 0 … 1000.
+            condition: sequence by sequence, each with its neighbouring slices, (B, C · S, H, W) in [-1, 1].
             enhancing: label δ, (B,) int64, 1 where the barrier is taken as disrupted.
+            availability: what each condition is, (B, C) int64; None says that all are real.
         """
-        code = self.embedding(t, enhancing)
+        if availability is None:
+            availability = torch.full((len(x_t), self.conditions), REAL, device=x_t.device)
+        code = self.embedding(t, enhancing) + self.availability(availability)
         x = F.pixel_unshuffle(torch.cat([x_t, condition], dim=1), self.patch)
         x = self.stem(x)
         x = x.contiguous(memory_format=torch.channels_last) if fast_in_channels_last(x) else x
@@ -193,4 +228,9 @@ class ConditionalUNet(nn.Module):
         for number, level in enumerate(self.decoder):
             x = double(x) if number else x
             x = level(torch.cat([x, passed.pop()], dim=1), code)
-        return Synthesis(condition[:, :1] + F.pixel_shuffle(self.out(x), self.patch), tumour_logits)
+        drawn = F.pixel_shuffle(self.out(x), self.patch)
+        mean = drawn[:, :1] if self.base is None else condition[:, self.base, None] + drawn[:, :1]
+        if self.flow_spread is None:
+            return Synthesis(mean, tumour_logits)
+        spread = (self.flow_spread * drawn[:, 1:].float().exp()).clamp(SMALLEST_SPREAD, 1)
+        return Synthesis(gaussian_velocity(x_t, t / TIME_SCALE, mean, spread), tumour_logits)

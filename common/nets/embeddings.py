@@ -1,4 +1,4 @@
-"""Embeddings of diffusion time and of the enhancing-tumour label, and the modulation by which they act (CBSI)."""
+"""Embeddings of time, of the enhancing-tumour label and of what is there, and how they modulate features (CBSI)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from common.nets.instance_norm import instance_norm
 
 LONGEST_PERIOD = 10_000.0
 
+MISSING, REAL, FILLED = 0, 1, 2
+"""What a condition is: nothing (background is shown in its place), the patient's own, or drawn by the generator."""
+
 
 def sinusoid(t: Tensor, channels: int) -> Tensor:
     """Return sines and cosines of t (B,) at geometric periods 2π … 2π · 10⁴, as (B, channels), channels even."""
@@ -20,16 +23,33 @@ def sinusoid(t: Tensor, channels: int) -> Tensor:
 
 
 class TimeLabelEmbedding(nn.Module):
-    """Time t and label δ (0 non-enhancing, 1 enhancing) → one code e + w, (B, channels)."""
+    """Time t and label δ (0 non-enhancing, 1 enhancing) → one code e + w, (B, channels); e alone where not labelled."""
 
-    def __init__(self, sinusoid_channels: int, channels: int) -> None:
+    def __init__(self, sinusoid_channels: int, channels: int, labelled: bool = True) -> None:
         super().__init__()
         self.sinusoid_channels = sinusoid_channels
         self.time = nn.Sequential(nn.Linear(sinusoid_channels, channels), nn.SiLU(), nn.Linear(channels, channels))
-        self.label = nn.Embedding(2, channels)
+        self.label = nn.Embedding(2, channels) if labelled else None
 
     def forward(self, t: Tensor, enhancing: Tensor) -> Tensor:
-        code: Tensor = self.time(sinusoid(t, self.sinusoid_channels)) + self.label(enhancing)
+        code: Tensor = self.time(sinusoid(t, self.sinusoid_channels))
+        return code if self.label is None else code + self.label(enhancing)
+
+
+class AvailabilityEmbedding(nn.Module):
+    """What each of C conditions is (`MISSING`, `REAL`, `FILLED`), (B, C) int64 → one code, (B, channels).
+
+    Zero at first: an untrained network makes no difference between a real condition and a filled one.
+    """
+
+    def __init__(self, conditions: int, channels: int) -> None:
+        super().__init__()
+        self.codes = nn.Embedding(3 * conditions, channels)
+        nn.init.zeros_(self.codes.weight)
+
+    def forward(self, availability: Tensor) -> Tensor:
+        first = 3 * torch.arange(availability.shape[1], device=availability.device)
+        code: Tensor = self.codes(availability + first).sum(1)
         return code
 
 

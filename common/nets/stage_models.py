@@ -13,8 +13,11 @@ from common.nets.segmenter import Segmenter
 from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
 from common.nets.validation_table import ValidationTable
-from common.sequences import Domain
-from common.study import GeneratorStage, MapsStage, SegmenterStage, Stage, Study
+from common.sequences import Domain, Sequence
+from common.study import GeneratorStage, MapsStage, SegmenterStage, Stage, Study, SynthesiserStage
+
+NEAR, FAR = 0.1, 0.5
+"""How far a T1Gd lies from T1, in greys of [-1, 1], and how far from nothing."""
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
@@ -28,7 +31,7 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
                 model: nn.Module = Ummgat(domains, study.size, settings.backbone)
                 initialise(model, generator, settings.first_weights)
             case Stage.SYNTHESISER:
-                model = ConditionalUNet(study.size)
+                model = _synthesiser(study)
             case Stage.SEGMENTER:
                 model = _segmenter(study)
             case Stage.IDENTIFIER:
@@ -57,3 +60,19 @@ def critic_channels(settings: MapsStage) -> int | None:
     """Return what the maps' critic sees: the map alone, the inputs beside it (pix2pix), or None where there is none."""
     seen = {"mae": None, "feature-consistency": 1, "pix2pix": len(settings.inputs) + 1}
     return seen[settings.objective]
+
+
+def _synthesiser(study: Study) -> ConditionalUNet:
+    """Return the synthesiser; its output is added to T1 wherever its mean is a T1Gd: an image, or a flow's velocity."""
+    settings = study.stages.synthesiser or SynthesiserStage()
+    adds = settings.target == "image" and settings.prediction == "image" and Sequence.T1 in settings.conditions
+    spread = NEAR if adds or settings.target == "difference" else FAR
+    return ConditionalUNet(
+        study.size,
+        conditions=len(settings.conditions),
+        slices=settings.slices,
+        base=settings.conditions.index(Sequence.T1) if adds else None,
+        labelled=settings.use_label,
+        dropout=settings.dropout,
+        flow_spread=spread if settings.synthesiser == "flow" else None,
+    )

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from client.inference.drawing_plan import plan_of
 from client.inference.synthesise import hypotheses_volume
-from common.generative.noise_schedule import cosine_schedule
+from common.study import SynthesiserStage
 
 SLICES = 19
 PUBLISHED_STEPS = 100
@@ -24,10 +25,10 @@ def case_of(model: nn.Module, slices: int, height: int, width: int, steps: int) 
     brain = np.broadcast_to(disc(height, width), (slices, height, width)).astype(np.uint8)
     greys = draw.uniform(-1, 1, (2, slices, height, width))
     condition = np.where(brain > 0, greys, -1).astype(np.float32)
-    schedule = cosine_schedule()
+    plan = plan_of(SynthesiserStage(), steps)
 
     def draw_case() -> None:
-        hypotheses_volume(model, schedule, steps, condition, seed=1, brain=brain)
+        hypotheses_volume(model, plan, condition, seed=1, brain=brain)
 
     return draw_case
 

@@ -149,8 +149,10 @@ class PlainCbsi(nn.Module):
             *(nn.Sequential(nn.Conv2d(STEM, STEM, 3, padding=1), nn.ReLU()) for _ in range(3)), nn.Conv2d(STEM, 1, 1)
         )
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor) -> Synthesis:
-        """Predict the image from x_t; see `ConditionalUNet`."""
+    def forward(
+        self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor, availability: Tensor | None = None
+    ) -> Synthesis:
+        """Predict the image from x_t; see `ConditionalUNet`. It knows no availability: all conditions are real."""
         code = self.time(sinusoid(t, STEM)) + self.label(enhancing)
         x = self.stem(torch.cat([condition, x_t], dim=1))
         first = x

@@ -9,10 +9,9 @@ from statistics import fmean
 
 import numpy as np
 
-from client.inference.completion import CONDITION
+from client.inference.drawing_plan import plan_of
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
 from common.generative.hypotheses import Synthesiser
-from common.generative.noise_schedule import cosine_schedule
 from common.metrics.fidelity import mean_absolute_error, to_greys
 from common.metrics.proportion import binomial_interval
 from common.sequences import Sequence
@@ -36,12 +35,12 @@ class _Found:
 def draw_subject(
     model: Synthesiser, settings: SynthesiserStage, seed: int, subject: Subject
 ) -> HypothesesVolume | None:
-    """Draw both hypotheses from the subject's true T1 and FLAIR; None where it lacks one."""
-    if not set(CONDITION) <= set(subject.truth.sequences):
+    """Draw both hypotheses from the subject's true T1 and FLAIR, or the study's conditions; None where it lacks one."""
+    plan = plan_of(settings)
+    if not set(plan.conditions) <= set(subject.truth.sequences):
         return None
-    condition = np.stack([subject.truth.slices(sequence) for sequence in CONDITION])
-    schedule = cosine_schedule(settings.diffusion_steps)
-    return hypotheses_volume(model, schedule, settings.sampling_steps, condition, seed, subject.truth.brain())
+    condition = np.stack([subject.truth.slices(sequence) for sequence in plan.conditions])
+    return hypotheses_volume(model, plan, condition, seed, subject.truth.brain())
 
 
 def compare_hypotheses(
@@ -51,7 +50,7 @@ def compare_hypotheses(
     seed: int,
     on_subject: Callable[[], None],
 ) -> tuple[Hypotheses, ...]:
-    """Measure every subject that has a tumour core, T1 and FLAIR; over all sites and each.
+    """Measure every subject that has a tumour core and the study's conditions; over all sites and each.
 
     Args:
         subjects: the patients.
@@ -77,7 +76,8 @@ def _measure(subject: Subject, drawn: HypothesesVolume) -> _Found:
     status = subject.truth.bbb_disrupted
     if status is None or Sequence.T1GD not in subject.truth.sequences:
         return _Found(moved, mean_absolute_error(plus, minus, normal), None, None, None, None)
-    true, t1 = (to_greys(subject.truth.slices(sequence)) for sequence in (Sequence.T1GD, Sequence.T1))
+    true = to_greys(subject.truth.slices(Sequence.T1GD))
+    t1 = to_greys(subject.truth.slices(Sequence.T1)) if Sequence.T1 in subject.truth.sequences else None
     right, wrong = (plus, minus) if status else (minus, plus)
     return _Found(
         core_change=moved,
@@ -85,7 +85,7 @@ def _measure(subject: Subject, drawn: HypothesesVolume) -> _Found:
         right_error=mean_absolute_error(right, true, subject.core),
         wrong_error=mean_absolute_error(wrong, true, subject.core),
         brain_error=mean_absolute_error(right, true, subject.brain),
-        copy_error=mean_absolute_error(t1, true, subject.brain),
+        copy_error=None if t1 is None else mean_absolute_error(t1, true, subject.brain),
     )
 
 

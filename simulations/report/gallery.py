@@ -84,10 +84,7 @@ def hypotheses_row(
     brain = subject.brain[number]
     crop = crop_to(brain)
     plus, minus = drawn.enhancing[number], drawn.non_enhancing[number]
-    tiles = [
-        grey_tile(truth.slices(sequence)[number], crop, f"given: {sequence}")
-        for sequence in (Sequence.T1, Sequence.FLAIR)
-    ]
+    tiles = [grey_tile(truth.slices(sequence)[number], crop, f"given: {sequence}") for sequence in settings.conditions]
     tiles += [
         grey_tile(minus, crop, "drawn: T1Gd⁻", strong=True),
         grey_tile(plus, crop, "drawn: T1Gd⁺", strong=True),

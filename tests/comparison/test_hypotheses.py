@@ -22,7 +22,7 @@ class CoreLighter:
     def __init__(self, step):
         self.step = step
 
-    def __call__(self, x_t, t, condition, enhancing):
+    def __call__(self, x_t, t, condition, enhancing, availability):
         image = condition[:, :1].clone() + 10 / 127.5
         image[:, :, 12:16, 12:16] += enhancing[:, None, None, None] * self.step / 127.5
         return Drawn(image, torch.zeros_like(image))

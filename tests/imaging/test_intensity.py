@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.imaging.intensity import GREY_TABLE, PHYSICAL_MAXIMUM, GreyScale, normalise
+from client.imaging.intensity import GREY_TABLE, PHYSICAL_MAXIMUM, PRE_CONTRAST_SHARE, GreyScale, normalise
 from common.errors import DataError
 from common.sequences import Sequence
 
@@ -115,3 +115,33 @@ def test_nothing_to_measure_is_refused():
         normalise(np.zeros(SHAPE, np.float32), BRAIN, Sequence.T1)
     with pytest.raises(DataError, match="only 0 brain voxels"):
         normalise(tissue(), np.zeros(SHAPE, bool), Sequence.T1)
+
+
+def test_by_the_pre_contrast_maximum_t1_and_t1gd_keep_their_difference():
+    t1 = tissue()
+    t1gd = (t1 * np.where(t1 > 250, 1.4, 1.0)).astype(np.float32)
+    scale = GreyScale.fit_maximum(t1, BRAIN)
+    before, same = normalise(t1, BRAIN, Sequence.T1, scale)
+    after, _ = normalise(t1gd, BRAIN, Sequence.T1GD, scale)
+    assert same is scale
+    assert (before[BRAIN].max() + 1) / 2 == pytest.approx(PRE_CONTRAST_SHARE, abs=1e-6)
+    difference = scale.invert_spread(after - before)
+    np.testing.assert_allclose(difference[BRAIN], (t1gd - t1)[BRAIN], rtol=1e-4, atol=0.05)
+    np.testing.assert_allclose(scale.invert(after)[BRAIN], t1gd[BRAIN], rtol=1e-4)
+    with pytest.raises(DataError, match="the brain is empty"):
+        GreyScale.fit_maximum(np.zeros(SHAPE, np.float32), BRAIN)
+
+
+def test_a_spread_in_scanner_units_is_the_spread_of_the_inverses():
+    _, scale = normalise(tissue(gain=3.0), BRAIN, Sequence.T1GD)
+    greys = np.array([-0.4, 0.1], np.float32)
+    apart = np.diff(scale.invert(greys))
+    np.testing.assert_allclose(scale.invert_spread(np.diff(greys)), apart, rtol=1e-5)
+
+
+def test_a_quantitative_t1_map_is_not_rescaled_from_patient_to_patient():
+    """Seed 001: a T1 map needs no normalisation; 1000 ms is the same grey in every brain, bright or dark."""
+    slow = np.where(tissue() > 250, 1000.0, 4000.0).astype(np.float32)
+    fast = np.where(tissue() > 250, 1000.0, 1100.0).astype(np.float32)
+    greys = [normalise(volume, BRAIN, Sequence.T1MAP)[0][BRAIN & (volume == 1000)] for volume in (slow, fast)]
+    np.testing.assert_allclose(np.concatenate(greys), 1000 / 5000 * 2 - 1, atol=1e-6)

@@ -100,6 +100,14 @@ def maps_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 @pytest.fixture(scope="session")
+def release_without_flair(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """Three samples a case, trained with hidden conditions; no site holds FLAIR."""
+    study = parse_study(STUDY.replace("sampling_steps = 2", "sampling_steps = 2\nsamples = 3\ncondition_dropout = 0.2"))
+    plan = plan_of(study, {"hospital-a": (Sequence.T1, Sequence.T1GD, Sequence.T2)})
+    return write_release(tmp_path_factory.mktemp("release") / "release", study, plan, {})
+
+
+@pytest.fixture(scope="session")
 def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CachedCase]:
     """Return a maker of cached cases: an ellipsoid brain of about 1.7 l on the study grid."""
 

@@ -149,3 +149,35 @@ def test_a_damaged_release_is_refused_before_any_scan_is_read(tmp_path, scans, r
     with pytest.raises(ReleaseError, match=r"segmenter\.safetensors"):
         complete_folder(scans, copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory, scans, release_without_flair):
+    """The T1 of patient P1 completed by a release that draws three samples, and that cannot draw FLAIR."""
+    folder = tmp_path_factory.mktemp("sampled")
+    shutil.copytree(scans / "P1", folder / "scans" / "P1", ignore=shutil.ignore_patterns("*flair*", "*t1ce*"))
+    complete_folder(folder / "scans", release_without_flair.path, folder / "out")
+    return folder / "out" / "P1"
+
+
+def test_several_samples_leave_a_map_of_their_spread_with_its_provenance(sampled):
+    for hypothesis in ("enhancing", "non-enhancing"):
+        mean, spread = (nib.load(sampled / f"T1Gd_{hypothesis}{end}.nii.gz") for end in ("", "_sd"))
+        data = np.asarray(spread.dataobj)
+        assert spread.shape == mean.shape
+        assert data.min() == 0 and data.max() > 0
+        assert not data[0].any()
+        said = json.loads((sampled / f"T1Gd_{hypothesis}_sd.json").read_text())
+        assert (said["kind"], said["samples"], said["synthetic"]) == ("uncertainty", 3, True)
+        assert spread.header["descrip"].tobytes().startswith(b"SYNTHETIC")
+
+
+def test_one_sample_leaves_no_map_of_spread(out):
+    assert not [path for path in images(out / "P1") if "_sd" in path.name]
+
+
+def test_a_condition_that_nobody_can_draw_is_shown_as_missing_and_said_so(sampled):
+    assert json.loads((sampled / "T1Gd_enhancing.json").read_text())["condition"] == {"T1": "real", "FLAIR": "missing"}
+    bbb = json.loads((sampled / "bbb.json").read_text())
+    assert bbb["condition"] == {"T1": "real", "FLAIR": "missing"}
+    assert bbb["status"] == "indeterminate"

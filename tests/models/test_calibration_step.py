@@ -66,7 +66,7 @@ def open_step(store: CaseStore, windows: dict[str, np.ndarray], monkeypatch) -> 
     """A step whose drawings are given, by patient."""
     monkeypatch.setattr(HypothesisDrawer, "digest", lambda self: "0" * 16)
     monkeypatch.setattr(HypothesisDrawer, "draw", lambda self, store, index: windows[store.cases[index].patient])
-    drawer = HypothesisDrawer(None, nn.Identity(), nn.Identity(), None, 1, 0)
+    drawer = HypothesisDrawer(None, nn.Identity(), nn.Identity(), None, 0)
     return CalibrationStep(ValidationTable(), store, drawer, BrightIsTrue(), torch.device("cpu"), contrastive=True)
 
 

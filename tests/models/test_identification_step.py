@@ -22,7 +22,7 @@ T1, T1GD, T2, FLAIR = STRUCTURAL
 class BrightWhereFlairIs(nn.Module):
     """A synthesiser that draws T1, brighter where FLAIR is bright if the label says so."""
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor) -> Synthesis:
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor, enhancing: Tensor, availability: Tensor) -> Synthesis:
         bright = (condition[:, 1:] > 0.4).float() * enhancing[:, None, None, None]
         return Synthesis(condition[:, :1] + 0.5 * bright, torch.zeros_like(x_t))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 
+from common.generative.samplers import FlowSampler
 from common.nets.attention import attend
 from common.nets.conditional_unet import ConditionalUNet, SelfAttention
 from common.nets.doubling import double
@@ -48,6 +52,84 @@ def test_an_untrained_synthesiser_returns_t1(rng: torch.Generator) -> None:
     drawn = model(torch.randn(2, 1, 32, 48, generator=rng), torch.tensor([3, 7]), condition, torch.tensor([0, 1]))
     assert torch.equal(drawn.image, condition[:, :1])
     assert drawn.tumour_logits.shape == (2, 1, 32, 48)
+
+
+def test_neighbours_and_other_conditions_are_channels_and_the_base_is_t1s_middle_slice(rng: torch.Generator) -> None:
+    model = ConditionalUNet("tiny", conditions=3, slices=7, base=1)
+    condition = torch.randn(2, 21, 32, 48, generator=rng)
+    noise, t, label = torch.randn(2, 1, 32, 48, generator=rng), torch.tensor([3, 7]), torch.tensor([0, 1])
+    assert torch.equal(model(noise, t, condition, label).image, condition[:, 10:11])
+    plain = ConditionalUNet("tiny", conditions=3, slices=7, base=None)
+    assert not plain(noise, t, condition, label).image.any()
+
+
+def test_an_untrained_flow_draws_t1_in_a_little_noise(rng: torch.Generator) -> None:
+    model = ConditionalUNet("tiny", flow_spread=0.1)
+    condition, noise = (torch.rand(2, channels, 32, 48, generator=rng) - 0.5 for channels in (2, 1))
+
+    def network(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            drawn: torch.Tensor = model(x_t, t, condition, torch.tensor([0, 1])).image
+        return drawn
+
+    drawn = FlowSampler("midpoint", 20)(network, noise)
+    assert torch.allclose(drawn, condition[:, :1] + 0.1 * noise, atol=5e-3)
+
+
+def test_a_flows_network_says_the_spread_of_each_pixel(rng: torch.Generator) -> None:
+    """Told to halve the spread by its last layer's bias, it draws T1 in half the noise."""
+    model = ConditionalUNet("tiny", flow_spread=0.2)
+    with torch.no_grad():
+        model.out.bias[4:] = math.log(0.5)  # the second map, 2 x 2 pixels as channels
+    condition, noise = (torch.rand(1, channels, 32, 48, generator=rng) - 0.5 for channels in (2, 1))
+
+    def network(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            drawn: torch.Tensor = model(x_t, t, condition, torch.tensor([0])).image
+        return drawn
+
+    drawn = FlowSampler("midpoint", 20)(network, noise)
+    assert torch.allclose(drawn, condition[:, :1] + 0.1 * noise, atol=5e-3)
+
+
+def test_what_a_condition_is_matters_to_a_trained_network_alone(rng: torch.Generator) -> None:
+    torch.manual_seed(0)
+    model = ConditionalUNet("tiny").eval()
+    torch.nn.init.normal_(model.out.weight, std=0.1)
+    inputs = (torch.zeros(1, 1, 32, 48), torch.tensor([3]), torch.zeros(1, 2, 32, 48), torch.tensor([0]))
+    with torch.no_grad():
+        unsaid, real = model(*inputs).image, model(*inputs, torch.tensor([[1, 1]])).image
+        assert torch.equal(unsaid, real)
+        assert torch.equal(model(*inputs, torch.tensor([[2, 0]])).image, real)
+        torch.nn.init.normal_(model.availability.codes.weight, generator=rng)
+        said = [model(*inputs, torch.tensor([codes])).image for codes in ([1, 1], [2, 1], [1, 2], [0, 1])]
+    assert all(not torch.allclose(one, other, atol=1e-4) for one, other in pairwise(said))
+
+
+def test_a_network_without_the_label_draws_both_hypotheses_alike(rng: torch.Generator) -> None:
+    model = ConditionalUNet("tiny", labelled=False).eval()
+    torch.nn.init.normal_(model.out.weight, std=0.1)
+    x, condition = torch.randn(1, 1, 32, 48, generator=rng), torch.randn(1, 2, 32, 48, generator=rng)
+    with torch.no_grad():
+        drawn = [model(x, torch.tensor([5]), condition, torch.tensor([label])).image for label in (0, 1)]
+    assert torch.equal(*drawn)
+
+
+def test_dropout_acts_in_training_alone(rng: torch.Generator) -> None:
+    model = ConditionalUNet("tiny", dropout=0.5)
+    torch.nn.init.normal_(model.out.weight, std=0.1)
+    inputs = (torch.zeros(1, 1, 32, 48), torch.tensor([3]), torch.randn(1, 2, 32, 48, generator=rng), torch.tensor([0]))
+    with torch.no_grad():
+        assert not torch.equal(model(*inputs).image, model(*inputs).image)
+        model.eval()
+        assert torch.equal(model(*inputs).image, model(*inputs).image)
+
+
+def test_paper_size_attends_at_most_at_53_by_53() -> None:
+    """Of 424 x 424: the fourth level and the bottleneck see 53 x 53; the levels above do not attend."""
+    model = ConditionalUNet("paper")
+    attends = [isinstance(level.attention, SelfAttention) for level in (*model.encoder, model.middle, *model.decoder)]
+    assert attends == [False, False, False, True, True, True, False, False, False]
 
 
 def test_slices_of_a_batch_do_not_see_each_other(rng: torch.Generator) -> None:

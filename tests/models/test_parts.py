@@ -10,7 +10,7 @@ import torch
 from client.data.cache import LabelKind
 from client.data.dataset import CaseStore
 from client.precision import computing_in
-from client.training import diffusion_step, segmentation_step
+from client.training import segmentation_step, synthesis_step
 from client.training.identification_step import IdentificationStep, pair_up
 from client.training.row_budget import RowBudget, within
 from common.nets.conditional_unet import ConditionalUNet
@@ -45,7 +45,7 @@ def test_the_synthesis_learns_the_same_in_parts(study, generator_model, make_cas
     for rows in (None, 1):
         torch.manual_seed(0)
         frozen = {Stage.GENERATOR: generator_model}
-        step = diffusion_step.build_step(ConditionalUNet("tiny"), study, (), "a", store, frozen, CPU)
+        step = synthesis_step.build_step(ConditionalUNet("tiny"), study, (), "a", store, frozen, CPU)
         torch.nn.init.normal_(step.model.out.weight)  # so that more than the last layer has a gradient
         found.append(taught(step, step.draw(torch.Generator().manual_seed(2)), rows))
     (whole, gradient), (parted, in_parts) = found

@@ -13,7 +13,7 @@ import pytest
 from client.data.cache import LabelKind
 from client.data.catalog import CatalogCase, scan_folder
 from client.data.preprocessing import PrepareSettings, digest_of, prepare_case, prepare_cases
-from client.imaging.intensity import GreyScale
+from client.imaging.intensity import PRE_CONTRAST_SHARE, GreyScale
 from client.imaging.nifti import read_volume
 from client.imaging.resample import mask_to_grid
 from common.sequences import Sequence
@@ -54,6 +54,19 @@ def test_the_greys_of_the_brain_lie_where_the_table_puts_them(case: CatalogCase,
     t1 = cached.slices(Sequence.T1)[cached.brain() > 0]
     assert 60 < np.median((t1 + 1) * 127.5) < 140
     assert GreyScale(**cached.greys["T1"]).shift == 99
+
+
+def test_by_the_pre_contrast_maximum_t1gd_has_the_scale_of_its_t1(case: CatalogCase, tmp_path: Path):
+    settings = PrepareSettings(grid=GRID, n4=False, t1_scaling="pre-contrast-maximum")
+    cached = prepare_case(case, settings, tmp_path)
+    plain = prepare_case(case, QUICK, tmp_path)
+    assert cached.greys["T1Gd"] == cached.greys["T1"] != plain.greys["T1"]
+    inside = cached.brain() > 0
+    assert (cached.slices(Sequence.T1)[inside].max() + 1) / 2 == pytest.approx(PRE_CONTRAST_SHARE, abs=1e-5)
+    assert np.array_equal(cached.slices(Sequence.FLAIR), plain.slices(Sequence.FLAIR))
+    images = {sequence: path for sequence, path in case.images.items() if sequence is not Sequence.T1}
+    alone = prepare_case(dataclasses.replace(case, images=images), settings, tmp_path)
+    assert alone.slices(Sequence.T1GD).max() == pytest.approx(2 * PRE_CONTRAST_SHARE - 1, abs=1e-5)
 
 
 def test_a_second_run_does_nothing(hospital: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,44 @@ def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
         parse_study(text, "study.toml")
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"study.toml:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('conditions = ["T1", "T1Gd"]', "T1Gd needs gadolinium"),
+        ('conditions = ["CBV"]', "CBV needs gadolinium"),
+        ("conditions = []", "at least 1"),
+        ('conditions = ["T1", "T1"]', "named twice"),
+        ('conditions = ["T1", "ADC"]', "needs T1, ADC, T1Gd among sequences"),
+        ('conditions = ["T2", "FLAIR"]\ntarget = "difference"', "T1 must be among conditions"),
+        ('conditions = ["T1"]\ncondition_dropout = 0.2', "the only condition is never dropped"),
+        ("slices = 2", "1, 3, 5 or 7"),
+        ('synthesiser = "flow"\nprediction = "noise"', 'only of synthesiser "diffusion"'),
+        ('synthesiser = "flow"\nnoise_schedule = "linear"', 'only of synthesiser "diffusion"'),
+        ('solver = "rk4"', 'only of synthesiser "flow"'),
+        ('synthesiser = "e2e"\nsamples = 5', "draws one picture"),
+        ('prediction = "noise"\nsampling_steps = 1', "says nothing of the image"),
+        ("diffusion_steps = 50\nsampling_steps = 60", "cannot exceed"),
+    ],
+)
+def test_a_synthesiser_that_cannot_be_is_refused(settings: str, words: str):
+    text = GOOD + "\n[stages.synthesiser]\n" + settings
+    with pytest.raises(StudyError, match=re.escape(words)):
+        parse_study(text)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'synthesiser = "flow"\nsolver = "midpoint"\ntarget = "difference"\nslices = 7\nsamples = 50\ndropout = 0.2',
+        'synthesiser = "flow"\nsampling_steps = 100\ndiffusion_steps = 50',
+        'synthesiser = "e2e"\nconditions = ["T1"]\ntarget = "difference"',
+        'prediction = "velocity"\ncondition_dropout = 0.3\nuse_label = false\nconditions = ["T2", "FLAIR", "T1"]',
+    ],
+)
+def test_the_methods_of_the_papers_can_be_named(settings: str):
+    assert parse_study(GOOD + "\n[stages.synthesiser]\n" + settings).stages.synthesiser is not None
 
 
 def test_all_problems_are_listed_at_once():

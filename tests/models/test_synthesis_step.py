@@ -1,4 +1,4 @@
-"""Laws of the diffusion step: what each kind of incomplete case teaches, and that it learns."""
+"""Laws of the synthesis step: what each kind of incomplete case teaches, and that it learns."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from torch import nn
 
 from client.data.cache import LabelKind
 from client.data.dataset import CaseStore
-from client.training.diffusion_step import DiffusionStep, build_step, pixel_weight, weighted_l1
-from client.training.filled_inputs import enhancing_label, stack_of
+from client.training.conditions import conditions_of
+from client.training.filled_inputs import enhancing_label
+from client.training.synthesis_step import SynthesisStep, build_step, pixel_weight, weighted_error
 from client.training.trainer import NonFiniteLossError, NothingToTrainError
-from common.nets.conditional_unet import ConditionalUNet
+from common.nets.embeddings import FILLED, MISSING, REAL
+from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage, Study
+from common.study import Stage, Study, SynthesiserStage
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 
 
 @pytest.fixture
 def open_step(study: Study, generator_model: nn.Module):
-    def build(store: CaseStore) -> DiffusionStep:
-        torch.manual_seed(0)
+    def build(store: CaseStore, **changes) -> SynthesisStep:
+        stages = study.stages.model_copy(
+            update={"synthesiser": SynthesiserStage(batch_size=4, diffusion_steps=100, learning_rate=0.002, **changes)}
+        )
+        asked = study.model_copy(update={"stages": stages})
         frozen = {Stage.GENERATOR: generator_model}
-        return build_step(ConditionalUNet("tiny"), study, (), "a", store, frozen, torch.device("cpu"))
+        model = build_model(Stage.SYNTHESISER, asked, (), torch.Generator().manual_seed(0))
+        return build_step(model, asked, (), "a", store, frozen, torch.device("cpu"))
 
     return build
 
@@ -38,6 +44,25 @@ def test_overfitting_one_batch_lowers_both_losses(open_step, full_store: CaseSto
     assert last["segmentation"] < 0.8 * first["segmentation"]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prediction": "velocity"},
+        {"synthesiser": "flow", "target": "difference", "slices": 3},
+        {"synthesiser": "e2e", "conditions": (T2, FLAIR), "condition_dropout": 0.3, "dropout": 0.1},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_every_family_learns_one_batch(open_step, full_store: CaseStore, rng: torch.Generator, settings) -> None:
+    step = open_step(full_store, **settings)
+    batch = step.draw(rng)
+    first = step(batch)
+    for _ in range(10):
+        last = step(batch)
+    assert last["synthesis"] < 0.9 * first["synthesis"]
+    assert last["segmentation"] < 0.9 * first["segmentation"]
+
+
 def test_equal_generators_draw_equal_batches_and_give_equal_losses(open_step, full_store: CaseStore) -> None:
     losses = []
     for _ in range(2):
@@ -46,20 +71,51 @@ def test_equal_generators_draw_equal_batches_and_give_equal_losses(open_step, fu
     assert losses[0] == losses[1]
 
 
-def test_without_t1gd_only_the_auxiliary_decoder_learns(open_step, make_case, rng: torch.Generator) -> None:
-    step = open_step(CaseStore([make_case("p", (T1, FLAIR))], STRUCTURAL))
+@pytest.mark.parametrize(("synthesiser", "start"), [("diffusion", 99), ("flow", 0), ("e2e", 0)])
+def test_without_t1gd_only_the_auxiliary_decoder_learns(
+    open_step, make_case, rng: torch.Generator, synthesiser: str, start: int
+) -> None:
+    step = open_step(CaseStore([make_case("p", (T1, FLAIR))], STRUCTURAL), synthesiser=synthesiser)
     batch = step.draw(rng)
     assert float(batch.weight.sum()) == 0
-    assert batch.t.tolist() == [99] * 4
+    assert batch.t.tolist() == [start] * 4
+    assert bool(batch.x_t.any()) == (synthesiser != "e2e")
     before = step.model.out.weight.clone()
     losses = step(batch)
     assert losses["synthesis"] == 0 and losses["segmentation"] > 0
     assert step.model.out.weight.grad is None and torch.equal(step.model.out.weight, before)
+    assert step.model.tumour.out.weight.grad is not None and bool(step.model.tumour.out.weight.grad.any())
 
 
 def test_an_unknown_status_without_full_labels_trains_no_synthesis(open_step, make_case, rng: torch.Generator) -> None:
     step = open_step(CaseStore([make_case("p", label_kind=LabelKind.WHOLE, bbb=None)], STRUCTURAL))
     assert step(step.draw(rng))["synthesis"] == 0
+
+
+def test_without_a_label_an_unknown_status_trains_the_synthesis(open_step, make_case, rng: torch.Generator) -> None:
+    step = open_step(CaseStore([make_case("p", label_kind=LabelKind.NONE, bbb=None)], STRUCTURAL), use_label=False)
+    assert step(step.draw(rng))["synthesis"] > 0
+    assert step.model.embedding.label is None
+
+
+def test_a_difference_and_the_t1_that_is_shown_add_up_to_t1gd(open_step, make_case, rng: torch.Generator) -> None:
+    store = CaseStore([make_case("p", (T1GD, T2))], STRUCTURAL)
+    step = open_step(store, synthesiser="e2e", target="difference", slices=3, condition_dropout=0.9)
+    batch = step.draw(rng)
+    assert batch.availability[:, 0].tolist() == [FILLED] * 4
+    assert set(batch.availability[:, 1].tolist()) == {FILLED, MISSING}
+    real = torch.stack([torch.from_numpy(row.copy()) for row in store.cases[0].slices(T1GD)])
+    either = torch.cat([real, real.flip(-2)])[:, None]
+    found = (batch.condition[:, 1:2] + batch.asked)[:, None] - either[None]
+    assert bool((batch.weight > 0).all())
+    assert bool((found.abs().amax((2, 3, 4)).amin(1) < 1e-6).all())
+
+
+def test_hidden_conditions_are_marked_in_a_batch(open_step, full_store: CaseStore, rng: torch.Generator) -> None:
+    batch = open_step(full_store, condition_dropout=0.5).draw(rng)
+    hidden = (batch.condition == -1).all((2, 3))
+    assert torch.equal(batch.availability, torch.where(hidden, MISSING, REAL))
+    assert bool(hidden.any()) and not bool(hidden.all(1).any())
 
 
 def test_the_label_is_the_status_where_known_and_else_the_enhancing_tumour_of_full_labels(make_case) -> None:
@@ -73,11 +129,12 @@ def test_a_missing_condition_is_filled_but_never_from_t1gd(open_step, make_case,
     step = open_step(CaseStore([make_case("p", (T1GD, T2))], STRUCTURAL))
     batch = step.draw(rng)
     slices = step.store.draw(1, rng)
-    condition = stack_of(step.filler.fill_condition(step.store, slices), (T1, FLAIR))
+    conditions = conditions_of(step.filler, step.store, slices, (T1, FLAIR))
     inside = slices.brain.expand(-1, 2, -1, -1)
     t2 = slices.images[T2].expand(-1, 2, -1, -1)
-    assert torch.allclose(condition[inside], t2[inside] - 0.01, atol=1e-3)
-    assert bool((condition[~inside] == -1).all())
+    assert torch.allclose(conditions.images[inside], t2[inside] - 0.01, atol=1e-3)
+    assert bool((conditions.images[~inside] == -1).all())
+    assert conditions.availability.tolist() == [[FILLED, FILLED]]
     assert batch.condition.shape == (4, 2, 32, 48)
 
 
@@ -96,7 +153,7 @@ def test_the_lesion_weighs_more_where_the_label_flip_acts(full_store: CaseStore)
 
 
 def test_the_weighted_error_is_a_weighted_mean() -> None:
-    error = weighted_l1(torch.tensor([1.0, 3.0]), torch.zeros(2), torch.tensor([1.0, 3.0]))
+    error = weighted_error(torch.tensor([1.0, 3.0]), torch.zeros(2), torch.tensor([1.0, 3.0]))
     assert float(error) == pytest.approx(2.5)
 
 
@@ -105,7 +162,7 @@ def test_a_poisoned_image_is_refused_before_any_weight_moves(
 ) -> None:
     step = open_step(full_store)
     batch = step.draw(rng)
-    batch.image[0, 0, 10, 10] = float("nan")
+    batch.asked[0, 0, 10, 10] = float("nan")
     before = {name: tensor.clone() for name, tensor in step.model.state_dict().items()}
     with pytest.raises(NonFiniteLossError):
         step(batch)
