@@ -174,6 +174,7 @@ class ModelChoice(StrEnum):
     SYNTHESISER = "synthesiser"
     SEGMENTER = "segmenter"
     IDENTIFIER = "identifier"
+    MAPS = "maps"
 
 
 class SizeChoice(StrEnum):

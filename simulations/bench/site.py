@@ -8,13 +8,14 @@ import numpy as np
 
 from client.data.cache import LabelKind, open_case, write_case
 from client.data.dataset import CaseStore
-from common.sequences import STRUCTURAL
+from common.sequences import STRUCTURAL, Sequence
 
 PATIENTS, DEPTH = 2, 4
+SEQUENCES = (*STRUCTURAL, Sequence.ADC, Sequence.CBV)
 
 
 def random_site(folder: Path, height: int, width: int) -> CaseStore:
-    """Write two patients of random greys, every structural sequence, a square tumour in each slice, and open them."""
+    """Write two patients of random greys, each of every sequence, a square tumour in each slice, and open them."""
     cases = []
     for number in range(PATIENTS):
         draw = np.random.default_rng(number)
@@ -22,11 +23,11 @@ def random_site(folder: Path, height: int, width: int) -> CaseStore:
         brain = np.ones(shape, dtype=np.uint8)
         labels = np.zeros(shape, dtype=np.uint8)
         labels[:, height // 4 : height // 2, width // 4 : width // 2] = 4
-        greys = {each.value: draw.uniform(-1, 1, shape).astype(np.float32) for each in STRUCTURAL}
+        greys = {each.value: draw.uniform(-1, 1, shape).astype(np.float32) for each in SEQUENCES}
         facts = {
             "case": f"p{number}",
             "patient": f"p{number}",
-            "sequences": [each.value for each in STRUCTURAL],
+            "sequences": [each.value for each in SEQUENCES],
             "label_kind": LabelKind.FULL.value,
             "bbb_disrupted": bool(number),
             "affine": np.eye(4).tolist(),
@@ -36,4 +37,4 @@ def random_site(folder: Path, height: int, width: int) -> CaseStore:
         path = folder / f"p{number}.safetensors"
         write_case(path, {**greys, "brain": brain, "labels": labels}, facts)
         cases.append(open_case(path))
-    return CaseStore(cases, STRUCTURAL)
+    return CaseStore(cases, SEQUENCES)

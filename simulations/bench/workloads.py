@@ -18,11 +18,12 @@ from client.training.trainer import TrainingStep, descend
 from client.training.tumour_loss import tumour_loss
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import INPUTS, Identifier
+from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.segmenter import Segmenter
 from common.nets.stage_models import build_model
 from common.nets.ummgat import Ummgat
 from common.sequences import STRUCTURAL, Domain, Sequence
-from common.study import Stage, Stages, Study, parse_study
+from common.study import MapsStage, Stage, Stages, Study, parse_study
 from simulations.bench.plain_cbsi import PlainCbsi
 from simulations.bench.report import Form, Size
 from simulations.bench.site import random_site
@@ -32,12 +33,15 @@ name = "bench"
 sites = ["bench"]
 reference_site = "bench"
 size = "{size}"
+sequences = ["T1", "T1Gd", "T2", "FLAIR", "ADC", "CBV"]
 [stages.generator]
 batch_size = {rows}
 [stages.synthesiser]
 [stages.segmenter]
 batch_size = {rows}
 [stages.identifier]
+[stages.maps]
+batch_size = {rows}
 """
 
 DOMAINS = tuple(Domain("bench", sequence, lesion) for lesion in (False, True) for sequence in STRUCTURAL)
@@ -62,9 +66,10 @@ SHAPES: Mapping[Size, Mapping[Stage, BatchShape]] = {
         Stage.SYNTHESISER: BatchShape(2, 424, 424),
         Stage.SEGMENTER: BatchShape(8, 240, 240),
         Stage.IDENTIFIER: BatchShape(8, 424, 424),
+        Stage.MAPS: BatchShape(1, 240, 240),
     },
 }
-"""As the papers train; the segmenter on BraTS's grid."""
+"""As the papers train; segmenter and maps on BraTS's grid."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,8 @@ def prepare(stage: Stage, size: Size, form: Form, shape: BatchShape, device: tor
             return _segmenter(model, study, slices)
         case Identifier():
             return _identifier(model, slices)
+        case MapSynthesiser():
+            return _maps(model, study, slices)
     raise ValueError(f"the bench has no workload for {type(model).__name__}; add one beside the others")
 
 
@@ -194,6 +201,22 @@ def _segmenter(model: Segmenter, study: Study, slices: _Slices) -> Workload:
     def infer() -> None:
         with half_precision(slices.device):
             model(inputs)
+
+    return Workload(model, tuple(step.optimisers.values()), train, infer)
+
+
+def _maps(model: MapSynthesiser, study: Study, slices: _Slices) -> Workload:
+    step, batch = _own_step(Stage.MAPS, model, study, slices)
+    inputs = len(MapsStage().inputs)
+    images = slices.greys(inputs, rows=1)
+    available = torch.ones(1, inputs, dtype=torch.bool, device=slices.device)
+
+    def train() -> None:
+        step(batch)
+
+    def infer() -> None:
+        with half_precision(slices.device):
+            model(images, available)
 
     return Workload(model, tuple(step.optimisers.values()), train, infer)
 
