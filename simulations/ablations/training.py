@@ -1,0 +1,122 @@
+"""Federated training of one stage without a network between: the sites' own rounds, the coordinator's own sums."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from safetensors.torch import load_file, save, save_file
+from torch import nn
+
+from client.training.tasks import Bench, fresh_model, state_of, train_locally
+from client.training.trainer import NothingToTrainError
+from common.errors import StudyError
+from common.files import write_whole
+from common.nets.stage_models import build_model
+from common.parameters import LOCAL, StateDict, group_of, local_prefixes
+from common.records import Task
+from common.seeding import torch_generator
+from common.study import Stage, Study
+from server.aggregation.moving_average import start
+from server.aggregation.weighted import SpooledUpdate, aggregate
+from simulations.ablations.phantoms import Phantoms
+
+OnRound = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A stage's averaged weights, as a release would hold them, in a file."""
+
+    stage: Stage
+    path: Path
+
+    @property
+    def tensors(self) -> StateDict:
+        """The weights."""
+        return load_file(self.path)
+
+    def model(self, study: Study, phantoms: Phantoms) -> nn.Module:
+        """Return the network with these weights, in evaluation mode."""
+        domains = phantoms.plan.domains(study)
+        model = build_model(self.stage, study, domains, torch_generator(study.seed, "initial", self.stage.value))
+        model.load_state_dict(self.tensors)
+        return model.eval().requires_grad_(False)
+
+
+def train_stage(
+    study: Study, stage: Stage, phantoms: Phantoms, earlier: Mapping[Stage, Trained], path: Path, on_round: OnRound
+) -> Trained:
+    """Train `stage` over all sites for the study's rounds, or find it trained in `path`.
+
+    The sites train one after the other by the very function that a hospital calls; updates are summed and averaged by
+    the coordinator's. Only messages, gate and journal are left out.
+
+    Args:
+        study: what is trained; the name of `path` must tell it apart from other arms.
+        stage: one of the study's.
+        phantoms: the sites.
+        earlier: the trained stages that it builds on.
+        path: where the averaged weights go.
+        on_round: hears (rounds done, rounds in all).
+    Raises:
+        StudyError: where the study lacks the stage, or no site can train it.
+    """
+    settings = study.stages.of(stage)
+    if settings is None:
+        raise StudyError(f"the study has no stage {stage}")
+    if path.is_file():
+        return Trained(stage, path)
+    run = hashlib.sha256(f"{study.digest} {stage} {path.stem}".encode()).hexdigest()[:16]
+    digests = {before: hashlib.sha256(save(trained.tensors)).hexdigest() for before, trained in earlier.items()}
+    tasks = [
+        Task(run=run, stage=stage, round=number, study=study, study_digest=study.digest, plan=phantoms.plan,
+             earlier=digests)
+        for number in range(1, settings.rounds + 1)
+    ]  # fmt: skip
+    for site in phantoms.sites.values():
+        shutil.rmtree(state_of(site, tasks[0]).folder, ignore_errors=True)
+        for before, trained in earlier.items():
+            state_of(site, tasks[0]).earlier.keep(before, trained.tensors, digests[before])
+    prefixes = local_prefixes(fresh_model(tasks[0], Bench()))
+    tensors = {name: tensor.clone() for name, tensor in fresh_model(tasks[0], Bench()).state_dict().items()}
+    average = start(tensors)
+    for task in tasks:
+        with TemporaryDirectory() as folder:
+            updates = _play(task, phantoms, tensors, prefixes, Path(folder))
+            if not updates:
+                raise StudyError(f"{stage}: no site has anything to learn from")
+            trained_groups = {group for update in updates for group in update.patients}
+            tensors = aggregate(tensors, updates, study.federation.weight_cap_patients, prefixes)
+        average = average.moved(tensors, trained_groups, settings.ema_decay, settings.local_steps, prefixes)
+        on_round(task.round, settings.rounds)
+    for site in phantoms.sites.values():
+        shutil.rmtree(state_of(site, tasks[0]).folder, ignore_errors=True)
+    write_whole(path, save(average.tensors))
+    return Trained(stage, path)
+
+
+def _play(
+    task: Task, phantoms: Phantoms, tensors: StateDict, prefixes: tuple[str, ...], folder: Path
+) -> list[SpooledUpdate]:
+    """Train every site for one round and spool what it would send."""
+    updates = []
+    for name, site in phantoms.sites.items():
+        model = fresh_model(task, Bench())
+        model.load_state_dict(tensors)
+        try:
+            update = train_locally(site, task, model, Bench())
+        except NothingToTrainError:
+            continue
+        sent = {
+            key: tensor.contiguous()
+            for key, tensor in update.tensors.items()
+            if group_of(key, prefixes) != LOCAL and group_of(key, prefixes) in update.patients
+        }
+        save_file(sent, folder / f"{name}.safetensors")
+        updates.append(SpooledUpdate(name, folder / f"{name}.safetensors", update.patients))
+    return updates
