@@ -42,6 +42,14 @@ class ScaleChoice(StrEnum):
     SMALL = "small"
 
 
+class PartName(StrEnum):
+    """A table of the ablations."""
+
+    GENERATOR = "generator"
+    SYNTHESIS = "synthesis"
+    STEPS = "steps"
+
+
 PatientsOption = Annotated[
     int | None,
     typer.Option("--patients", min=2, max=100_000, show_default=False, help="Phantoms a site; default: the cohort's."),
@@ -136,6 +144,30 @@ def run(
         console.print_json(summary.model_dump(mode="json"))
     else:
         print_verdict(summary, out)
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} ablate simulations/scenarios/ablation.toml --out ablation --seeds 3"))
+def ablate(
+    study: Annotated[Path, typer.Argument(show_default=False, help="study.toml that the arms change.")],
+    out: Annotated[Path, typer.Option(show_default=False, help="Folder for phantoms, weights, results, tables.md.")],
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds of phantoms and weights.")] = 3,
+    patients: Annotated[int, typer.Option(min=4, max=10_000, help="Phantoms a site.")] = 22,
+    part: Annotated[
+        list[PartName] | None, typer.Option(show_default=False, help="Tables to make; default: all.")
+    ] = None,
+    workers: WorkersOption = None,
+) -> None:
+    """Leave one part of a method out at a time, on fresh phantoms under several seeds, and print the tables.
+
+    What is there already is not trained again: a run that was cut goes on.
+    """
+    from simulations.ablations.run import PARTS, AblationSettings, run_ablations
+
+    parts = tuple(each.value for each in part) if part else PARTS
+    settings = AblationSettings(study, out, seeds, patients, parts, _all_if(workers))
+    with console.progress("seeds") as advance:
+        text = run_ablations(settings, advance)
+    console.print_line(text)
 
 
 def print_verdict(summary: Summary, out: Path) -> None:

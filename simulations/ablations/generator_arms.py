@@ -38,15 +38,15 @@ def arms(study: Study) -> Mapping[str, Study]:
 
 
 def train_arm(arm: str, study: Study, phantoms: Phantoms, folder: Path, on_round: OnRound) -> Trained:
-    """Train one arm, or find it trained."""
+    """Train the generator of one arm, or find it trained."""
     path = folder / "weights" / f"generator-{arm.replace(' ', '_')}-{study.seed}.safetensors"
-    return train_stage(study, Stage.GENERATOR, phantoms, {}, path, on_round)
+    return train_stage(arms(study)[arm], Stage.GENERATOR, phantoms, {}, path, on_round)
 
 
 def measure_arm(
     arm: str, study: Study, phantoms: Phantoms, encoder: FeatureEncoder, folder: Path, on_round: OnRound
 ) -> Figures:
-    """Train one arm and measure it on the held-out patients.
+    """Train one arm of `study` and measure it on the held-out patients.
 
     Errors are means over the sites' ordered pairs, in grey levels of 255 inside brain or lesion, beside copying the
     source and the tone curve. Identity is a domain drawn as itself. FD is taken per target sequence over all sources,

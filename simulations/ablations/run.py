@@ -1,0 +1,121 @@
+"""All ablations over several seeds: phantoms, arms, figures, tables; what was done is found again."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.files import write_whole
+from common.study import Study, load_study
+from simulations.ablations import generator_arms, synthesis_arms
+from simulations.ablations.feature_encoder import FeatureEncoder, train_encoder
+from simulations.ablations.phantoms import Phantoms, open_phantoms
+from simulations.ablations.records import Figures, read_records, recall_or_measure
+from simulations.ablations.tables import tables
+
+PARTS = ("generator", "synthesis", "steps")
+COHORT = "three-hospitals"
+COHORT_SEED_OFFSET = 100
+"""Phantoms are drawn with seeds that no demo uses, so that nothing was tuned on them."""
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """What to run.
+
+    Attributes:
+        study: path of the study that the arms change.
+        out: folder for phantoms, weights, results and `tables.md`.
+        seeds: 1 … `seeds`, each with phantoms and weights of its own.
+        patients: phantoms a site.
+        parts: which tables.
+        workers: seeds at a time, one processor each.
+    """
+
+    study: Path
+    out: Path
+    seeds: int = 3
+    patients: int = 22
+    parts: tuple[str, ...] = PARTS
+    workers: int = 1
+
+
+def run_ablations(settings: AblationSettings, advance: Callable[[int, int], None]) -> str:
+    """Train and measure every arm under every seed; return the tables as Markdown, also left in `<out>/tables.md`.
+
+    Raises:
+        StudyError: the study lacks a stage that an arm changes, or `out` holds other phantoms.
+        DataError: a phantom could not be prepared.
+    """
+    seeds = range(1, settings.seeds + 1)
+    advance(0, len(seeds))
+    if settings.workers == 1:
+        for number, seed in enumerate(seeds, start=1):
+            run_seed(settings, seed)
+            advance(number, len(seeds))
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(settings.workers, len(seeds)), spawn) as pool:
+            running = [pool.submit(run_seed, settings, seed) for seed in seeds]
+            for number, done in enumerate(as_completed(running), start=1):
+                done.result()
+                advance(number, len(seeds))
+    text = tables(read_records(settings.out))
+    write_whole(settings.out / "tables.md", text.encode())
+    return text
+
+
+def run_seed(settings: AblationSettings, seed: int) -> None:
+    """Train and measure every arm under one seed, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    study = load_study(settings.study).model_copy(update={"seed": seed})
+    phantoms = open_phantoms(
+        study, COHORT, settings.out / str(seed), settings.patients, COHORT_SEED_OFFSET + seed, 1, _silent
+    )
+    encoder = train_encoder(phantoms.sites, study.sequences, seed)
+    for part, arm, measure in _jobs(settings, study, phantoms, encoder):
+        recall_or_measure(settings.out, part, arm, seed, measure)
+
+
+def _jobs(
+    settings: AblationSettings, study: Study, phantoms: Phantoms, encoder: FeatureEncoder
+) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
+    """Yield part, arm, and how to measure it."""
+    out = settings.out
+    if "generator" in settings.parts:
+        for arm in generator_arms.arms(study):
+            yield (
+                generator_arms.PART,
+                arm,
+                lambda arm=arm: generator_arms.measure_arm(arm, study, phantoms, encoder, out, _silent),
+            )
+    if not {"synthesis", "steps"} & set(settings.parts):
+        return
+    shared = synthesis_arms.train_shared(study, phantoms, out, _silent)
+
+    def trial(name: str) -> synthesis_arms.Trial:
+        return synthesis_arms.train_trial(name, study, phantoms, shared, out, _silent)
+
+    if "synthesis" in settings.parts:
+        for name in synthesis_arms.ARMS:
+            yield (
+                synthesis_arms.PART,
+                name,
+                lambda name=name: synthesis_arms.measure_trial(trial(name), phantoms, encoder),
+            )
+    if "steps" in settings.parts:
+        for steps in synthesis_arms.STEPS:
+            yield (
+                synthesis_arms.STEPS_PART,
+                f"{steps:3d} steps",
+                lambda steps=steps: synthesis_arms.measure_trial(trial(synthesis_arms.FULL), phantoms, encoder, steps),
+            )
+
+
+def _silent(done: int, total: int) -> None:
+    """Hear nothing."""

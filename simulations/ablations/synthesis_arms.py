@@ -1,0 +1,154 @@
+"""CBSI part by part (the paper's Table 2), slices against stacks of slices, and the number of sampling steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from client.inference.drawing_plan import plan_of
+from torch import nn
+
+from client.inference.fill import Translator, pick_source
+from client.inference.identify import identify_case
+from client.inference.segment import WHOLE, segment_volume
+from client.inference.synthesise import HypothesesVolume, hypotheses_volume
+from common.sequences import STRUCTURAL, Sequence
+from common.study import IdentifierStage, Stage, Study, SynthesiserStage
+from simulations.ablations.drawings import draw_all, measure_drawings
+from simulations.ablations.feature_encoder import FeatureEncoder
+from simulations.ablations.generator_arms import FULL as GENERATOR_ARM
+from simulations.ablations.generator_arms import train_arm
+from simulations.ablations.phantoms import Phantoms
+from simulations.ablations.records import Figures
+from simulations.ablations.training import OnRound, Trained, train_stage
+from simulations.comparison.subject import Pencil, Subject
+
+PART = "synthesis"
+STEPS_PART = "steps"
+FULL = "ET + SEG + CML"
+STEPS = (1, 2, 4, 10, 50, 100)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row: what it changes, and the name under which its synthesiser is trained (arms may share one)."""
+
+    synthesiser: Mapping[str, object]
+    contrastive: bool
+    trained_as: str
+
+
+ARMS = {
+    "baseline": Arm({"use_label": False, "segmentation_weight": 0.0}, False, "no-label-no-seg"),
+    "ET": Arm({"segmentation_weight": 0.0}, False, "no-seg"),
+    "ET + SEG": Arm({}, False, "full"),
+    FULL: Arm({}, True, "full"),
+    "ET + SEG + CML, 7 slices": Arm({"slices": 7}, True, "seven-slices"),
+}
+
+
+@dataclass(frozen=True)
+class Models:
+    """What all arms of a seed share: the generator that fills and the segmenter that finds the tumour."""
+
+    generator: Trained
+    segmenter: Trained
+
+
+def arm_study(study: Study, arm: Arm) -> Study:
+    """Return the study of an arm."""
+    stages = study.stages
+    if stages.synthesiser is None or stages.identifier is None:
+        raise ValueError("the ablation's study needs a synthesiser and an identifier stage")
+    synthesiser = SynthesiserStage.model_validate({**stages.synthesiser.model_dump(), **arm.synthesiser})
+    identifier = IdentifierStage.model_validate({**stages.identifier.model_dump(), "contrastive": arm.contrastive})
+    changed = stages.model_copy(update={"synthesiser": synthesiser, "identifier": identifier})
+    return study.model_copy(update={"stages": changed})
+
+
+def train_shared(study: Study, phantoms: Phantoms, folder: Path, on_round: OnRound) -> Models:
+    """Train generator and segmenter of a seed, or find them trained."""
+    generator = train_arm(GENERATOR_ARM, study, phantoms, folder, on_round)
+    segmenter = train_stage(
+        study, Stage.SEGMENTER, phantoms, {Stage.GENERATOR: generator},
+        folder / "weights" / f"segmenter-{study.seed}.safetensors", on_round,
+    )  # fmt: skip
+    return Models(generator, segmenter)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm's trained networks, ready to draw and to judge held-out patients."""
+
+    study: Study
+    synthesiser: nn.Module
+    identifier: nn.Module
+    segmenter: nn.Module
+    pencil: Pencil
+    contrastive: bool
+
+    @property
+    def settings(self) -> SynthesiserStage:
+        """The arm's synthesiser settings."""
+        settings = self.study.stages.synthesiser
+        assert settings is not None, "arm_study saw to it"  # noqa: S101
+        return settings
+
+    def draw(self, subject: Subject, sampling_steps: int | None = None) -> HypothesesVolume | None:
+        """Draw both hypotheses from the subject's true conditions; None where it lacks one."""
+        plan = plan_of(self.settings, sampling_steps)
+        if not set(plan.conditions) <= set(subject.truth.sequences):
+            return None
+        condition = np.stack([subject.truth.slices(sequence) for sequence in plan.conditions])
+        return hypotheses_volume(self.synthesiser, plan, condition, self.study.seed, subject.truth.brain())
+
+    def score(self, subject: Subject, volumes: HypothesesVolume) -> float:
+        """Return the identifier's graded score of a barrier that is disrupted; real T1Gd is not looked at."""
+        truth = subject.truth
+        images = {sequence: truth.slices(sequence) for sequence in STRUCTURAL if sequence in truth.sequences}
+        free = set(images) - {Sequence.T1GD}
+        source, domain = pick_source(Sequence.T1GD, free), self.pencil.domain(subject.site, Sequence.T1GD)
+        if source is None or domain is None:
+            raise ValueError("no source or no domain to fill T1Gd from")
+        images[Sequence.T1GD] = self.pencil.draw(subject, source, domain)
+        tumour = segment_volume(self.segmenter, np.stack([images[sequence] for sequence in STRUCTURAL]))[WHOLE]
+        seen = [images[Sequence.T1], images[Sequence.FLAIR], volumes.enhancing, volumes.non_enhancing]
+        return identify_case(self.identifier, np.stack(seen), tumour, contrastive=self.contrastive).score
+
+
+def train_trial(name: str, study: Study, phantoms: Phantoms, models: Models, folder: Path, on_round: OnRound) -> Trial:
+    """Train an arm's synthesiser and identifier, or find them trained."""
+    arm = ARMS[name]
+    changed, weights = arm_study(study, arm), folder / "weights"
+    earlier = {Stage.GENERATOR: models.generator}
+    synthesiser = train_stage(
+        changed, Stage.SYNTHESISER, phantoms, earlier,
+        weights / f"synthesiser-{arm.trained_as}-{study.seed}.safetensors", on_round,
+    )  # fmt: skip
+    earlier |= {Stage.SYNTHESISER: synthesiser, Stage.SEGMENTER: models.segmenter}
+    kind = "contrastive" if arm.contrastive else "plain"
+    identifier = train_stage(
+        changed, Stage.IDENTIFIER, phantoms, earlier,
+        weights / f"identifier-{arm.trained_as}-{kind}-{study.seed}.safetensors", on_round,
+    )  # fmt: skip
+    domains = tuple(domain for domain in phantoms.plan.domains(study) if not domain.lesion)
+    generator = cast(Translator, models.generator.model(changed, phantoms))
+    return Trial(
+        study=changed,
+        synthesiser=synthesiser.model(changed, phantoms),
+        identifier=identifier.model(changed, phantoms),
+        segmenter=models.segmenter.model(changed, phantoms),
+        pencil=Pencil(generator, domains, study.reference_site),
+        contrastive=arm.contrastive,
+    )
+
+
+def measure_trial(
+    trial: Trial, phantoms: Phantoms, encoder: FeatureEncoder, sampling_steps: int | None = None
+) -> Figures:
+    """Return a trial's figures on the held-out patients, with the study's sampling steps or others."""
+    drawn = draw_all(phantoms.subjects, lambda subject: trial.draw(subject, sampling_steps))
+    return measure_drawings(drawn, trial.score, encoder)
