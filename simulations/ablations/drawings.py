@@ -76,7 +76,7 @@ def measure_drawings(drawn: list[Drawn], score: Score | None, encoder: FeatureEn
     brain = [mean_absolute_error(to_greys(one.right), to_greys(one.real), one.subject.brain) for one in drawn]
     core = [mean_absolute_error(to_greys(one.right), to_greys(one.real), one.subject.core) for one in drawn]
     sharp = [sharpness(one.right, one.real, one.subject.lesion) for one in drawn]
-    flipped = sum(_flips(one) for one in drawn)
+    flipped = sum(flips(one) for one in drawn)
     low, high = binomial_interval(flipped, len(drawn))
     figures: Figures = {
         "patients": len(drawn),
@@ -100,6 +100,13 @@ def measure_drawings(drawn: list[Drawn], score: Score | None, encoder: FeatureEn
     return figures
 
 
+def flips(one: Drawn) -> bool:
+    """Whether the enhancing label draws the core's mean brighter than the other label by `ENHANCED_GREYS` or more."""
+    core = one.subject.core
+    change = to_greys(one.volumes.enhancing)[core].mean() - to_greys(one.volumes.non_enhancing)[core].mean()
+    return bool(change >= ENHANCED_GREYS)
+
+
 def error_correlation(one: Drawn) -> float | None:
     """Return Pearson's r of the SD map with the absolute error, of one patient; None without an SD map.
 
@@ -112,12 +119,6 @@ def error_correlation(one: Drawn) -> float | None:
     inside = one.subject.brain & (change > UNCHANGED_GREYS)
     error = np.abs(to_greys(one.right) - to_greys(one.real))
     return float(pearsonr(spread[inside], error[inside]).statistic)
-
-
-def _flips(one: Drawn) -> bool:
-    core = one.subject.core
-    change = to_greys(one.volumes.enhancing)[core].mean() - to_greys(one.volumes.non_enhancing)[core].mean()
-    return bool(change >= ENHANCED_GREYS)
 
 
 def _rows(subject: Subject) -> NDArray[np.intp]:

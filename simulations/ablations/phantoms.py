@@ -16,7 +16,7 @@ from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
 from simulations.consortium import open_consortium, prepare_sites, write_site_files
 from simulations.evaluated import find_subjects
-from simulations.scenario import load_scenario
+from simulations.scenario import Scenario, load_scenario
 
 Advance = Callable[[int, int], None]
 
@@ -39,25 +39,20 @@ class Phantoms:
 
 
 def open_phantoms(
-    study: Study, cohort: str, folder: Path, patients: int, seed: int, workers: int, advance: Advance
+    study: Study, scenario: Scenario, folder: Path, seed: int, workers: int, advance: Advance
 ) -> Phantoms:
     """Draw and prepare a cohort in `folder`, or find it there, and open its hospitals.
 
     Args:
         study: its grid, sites and holdout; its seed splits the patients.
-        cohort: name of a scenario that ships with GlioFed.
+        scenario: the hospitals.
         folder: where phantoms, caches and the arms' states lie.
-        patients: phantoms a site.
         seed: of the phantoms.
         workers: processes that draw and prepare.
         advance: hears (steps done, steps in all).
     Raises:
         DataError: where a phantom could not be prepared; an ablation on fewer would be another one.
     """
-    whole = load_scenario(cohort)
-    scenario = whole.model_copy(
-        update={"sites": tuple(site.model_copy(update={"patients": patients}) for site in whole.sites)}
-    )
     truth = draw_phantoms(folder / "phantom", scenario, seed, workers, advance)
     files = write_site_files(study, folder / "phantom" / "sites", folder / "sites")
     failures = prepare_sites(files, study, workers, advance)
@@ -69,3 +64,10 @@ def open_phantoms(
     inventory = tuple(consortium.sites[name].inventory for name in sorted(consortium.sites))
     plan = Plan(study_digest=study.digest, inventory=inventory)
     return Phantoms(consortium.sites, tuple(subjects), truth, plan)
+
+
+def scenario_of(name: str, patients: int) -> Scenario:
+    """Return a scenario that ships with GlioFed, with `patients` phantoms a site."""
+    whole = load_scenario(name)
+    sites = tuple(site.model_copy(update={"patients": patients}) for site in whole.sites)
+    return whole.model_copy(update={"sites": sites})

@@ -12,7 +12,7 @@ from common.files import write_whole
 from common.study import Study, load_study
 from simulations.ablations import generator_arms, synthesis_arms
 from simulations.ablations.feature_encoder import FeatureEncoder, train_encoder
-from simulations.ablations.phantoms import Phantoms, open_phantoms
+from simulations.ablations.phantoms import Phantoms, open_phantoms, scenario_of
 from simulations.ablations.records import Figures, read_records, recall_or_measure
 from simulations.ablations.tables import tables
 
@@ -74,9 +74,8 @@ def run_seed(settings: AblationSettings, seed: int) -> None:
 
     torch.set_num_threads(1)
     study = load_study(settings.study).model_copy(update={"seed": seed})
-    phantoms = open_phantoms(
-        study, COHORT, settings.out / str(seed), settings.patients, COHORT_SEED_OFFSET + seed, 1, _silent
-    )
+    scenario = scenario_of(COHORT, settings.patients)
+    phantoms = open_phantoms(study, scenario, settings.out / str(seed), COHORT_SEED_OFFSET + seed, 1, _silent)
     encoder = train_encoder(phantoms.sites, study.sequences, seed)
     for part, arm, measure in _jobs(settings, study, phantoms, encoder):
         recall_or_measure(settings.out, part, arm, seed, measure)

@@ -1,0 +1,57 @@
+"""What the trained synthesiser must have learnt, on forty phantoms that it has not seen."""
+
+from functools import partial
+from statistics import median
+
+import numpy as np
+import pytest
+
+from client.inference.drawing_plan import plan_of
+from client.inference.synthesise import hypotheses_volume
+from common.metrics.proportion import binomial_interval
+from common.study import Stage
+from simulations.ablations.drawings import draw_all, error_correlation, flips
+from simulations.ablations.training import train_stage
+
+from .conftest import HELD_OUT, study_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def drawings(hospital, more: str, name: str, patients: int):
+    study = study_of(more)
+    synthesiser = train_stage(
+        study,
+        Stage.SYNTHESISER,
+        hospital.phantoms,
+        {Stage.GENERATOR: hospital.generator},
+        hospital.folder / f"{name}.safetensors",
+        lambda *_: None,
+    ).model(study, hospital.phantoms)
+    plan = plan_of(study.stages.synthesiser)
+
+    def draw(subject):
+        condition = np.stack([subject.truth.slices(sequence) for sequence in plan.conditions])
+        return hypotheses_volume(synthesiser, plan, condition, study.seed, subject.truth.brain())
+
+    return draw_all(hospital.phantoms.subjects[:patients], draw)
+
+
+def test_flipping_the_label_flips_the_drawn_enhancement(hospital, capsys):
+    drawn = drawings(hospital, "", "diffusion", HELD_OUT)
+    flipped = sum(map(flips, drawn))
+    low, high = binomial_interval(flipped, len(drawn))
+    with capsys.disabled():
+        print(f"\nenhancement flips in {flipped} of {len(drawn)} tumours, exact 95 % interval {low:.2f}-{high:.2f}")  # noqa: T201
+    assert len(drawn) == HELD_OUT
+    assert flipped / len(drawn) >= 0.95
+
+
+@pytest.mark.parametrize("synthesiser", ["flow", "diffusion"])
+def test_the_spread_of_the_samples_tells_where_the_error_is(hospital, synthesiser, capsys):
+    more = {"flow": 'synthesiser = "flow"\nsolver = "euler"', "diffusion": 'prediction = "velocity"'}[synthesiser]
+    drawn = drawings(hospital, more + "\nsamples = 12\nsampling_steps = 8", f"spread-{synthesiser}", 12)
+    found = [r for r in map(partial(error_correlation), drawn) if r is not None]
+    with capsys.disabled():
+        print(f"\n{synthesiser}: r of SD and error, median of {len(found)} patients {median(found):.2f}")  # noqa: T201
+    assert median(found) >= 0.5
