@@ -58,7 +58,7 @@ def open_phantoms(
     failures = prepare_sites(files, study, workers, advance)
     consortium = open_consortium(files, study)
     prepare = PrepareSettings(grid=study.grid)
-    subjects = find_subjects(consortium, truth, prepare, folder / "truth-cache", workers, failures)
+    subjects = find_subjects(consortium, truth, study.sequences, prepare, folder / "truth-cache", workers, failures)
     if failures:
         raise DataError("\n".join(failures))
     inventory = tuple(consortium.sites[name].inventory for name in sorted(consortium.sites))

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from common.files import write_whole
@@ -88,32 +89,22 @@ def _jobs(
     out = settings.out
     if "generator" in settings.parts:
         for arm in generator_arms.arms(study):
-            yield (
-                generator_arms.PART,
-                arm,
-                lambda arm=arm: generator_arms.measure_arm(arm, study, phantoms, encoder, out, _silent),
-            )
+            measure = partial(generator_arms.measure_arm, arm, study, phantoms, encoder, out, _silent)
+            yield generator_arms.PART, arm, measure
     if not {"synthesis", "steps"} & set(settings.parts):
         return
     shared = synthesis_arms.train_shared(study, phantoms, out, _silent)
 
-    def trial(name: str) -> synthesis_arms.Trial:
-        return synthesis_arms.train_trial(name, study, phantoms, shared, out, _silent)
+    def measure_trial(name: str, steps: int | None = None) -> Figures:
+        trial = synthesis_arms.train_trial(name, study, phantoms, shared, out, _silent)
+        return synthesis_arms.measure_trial(trial, phantoms, encoder, steps)
 
     if "synthesis" in settings.parts:
         for name in synthesis_arms.ARMS:
-            yield (
-                synthesis_arms.PART,
-                name,
-                lambda name=name: synthesis_arms.measure_trial(trial(name), phantoms, encoder),
-            )
+            yield synthesis_arms.PART, name, partial(measure_trial, name)
     if "steps" in settings.parts:
         for steps in synthesis_arms.STEPS:
-            yield (
-                synthesis_arms.STEPS_PART,
-                f"{steps:3d} steps",
-                lambda steps=steps: synthesis_arms.measure_trial(trial(synthesis_arms.FULL), phantoms, encoder, steps),
-            )
+            yield synthesis_arms.STEPS_PART, f"{steps:3d} steps", partial(measure_trial, synthesis_arms.FULL, steps)
 
 
 def _silent(done: int, total: int) -> None:

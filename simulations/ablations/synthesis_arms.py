@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from client.inference.drawing_plan import plan_of
 from torch import nn
 
+from client.inference.drawing_plan import plan_of
 from client.inference.fill import Translator, pick_source
 from client.inference.identify import identify_case
 from client.inference.segment import WHOLE, segment_volume

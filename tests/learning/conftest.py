@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 from safetensors.torch import save_file
 
 from common.nets.stage_models import build_model
@@ -47,5 +46,6 @@ def hospital(tmp_path_factory) -> SimpleNamespace:
     phantoms = open_phantoms(study, scenario, folder, 2024, 2, lambda *_: None)
     domains = phantoms.plan.domains(study)
     model = build_model(Stage.GENERATOR, study, domains, torch_generator(study.seed, "initial", "generator"))
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "g.safetensors")
-    return SimpleNamespace(phantoms=phantoms, generator=Trained(Stage.GENERATOR, folder / "g.safetensors"), folder=folder)
+    return SimpleNamespace(
+        phantoms=phantoms, generator=Trained(Stage.GENERATOR, folder / "g.safetensors"), folder=folder
+    )
