@@ -46,6 +46,6 @@ def hospital(tmp_path_factory) -> SimpleNamespace:
     phantoms = open_phantoms(study, scenario, folder, 2024, 2, lambda *_: None)
     domains = phantoms.plan.domains(study)
     model = build_model(Stage.GENERATOR, study, domains, torch_generator(study.seed, "initial", "generator"))
-    return SimpleNamespace(
-        phantoms=phantoms, generator=Trained(Stage.GENERATOR, folder / "g.safetensors"), folder=folder
-    )
+    weights = folder / "generator.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
+    return SimpleNamespace(phantoms=phantoms, generator=Trained(Stage.GENERATOR, weights), folder=folder)

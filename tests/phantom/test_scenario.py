@@ -13,7 +13,7 @@ TEXT = (SCENARIO_FOLDER / "three-hospitals.cohort.toml").read_text()
 
 
 def test_the_shipped_scenarios_load_under_their_own_names() -> None:
-    assert scenario_names() == ("one-sequence", "three-hospitals")
+    assert scenario_names() == ("cbv", "one-sequence", "three-hospitals")
     for name in scenario_names():
         scenario = load_scenario(name)
         assert scenario.name == name
