@@ -1,13 +1,9 @@
-"""Where inference runs, and in which precision."""
+"""Where inference runs."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-
-from client.precision import half_precision as autocast
-
-__all__ = ["autocast", "choose_device", "device_of"]
 
 
 def choose_device() -> torch.device:

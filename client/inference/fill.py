@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.inference.device import autocast, device_of
+from client.inference.device import device_of
+from client.precision import half_precision
 from common.errors import DataError
 from common.sequences import Domain, Sequence
 
@@ -199,7 +200,7 @@ def translate_volume(
     for start in range(0, len(occupied), batch):
         rows = occupied[start : start + batch]
         image = torch.from_numpy(np.array(slices[rows], dtype=np.float32))[:, None].to(device)
-        with autocast(device):
+        with half_precision(device):
             drawn = generator.translate(image, torch.full((len(rows),), index, device=device))
         out[rows] = np.where(inside[rows], drawn[:, 0].float().clamp(-1, 1).cpu().numpy(), np.float32(-1))
     return out

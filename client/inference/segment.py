@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 from torch import Tensor
 
-from client.inference.device import autocast, device_of
+from client.inference.device import device_of
+from client.precision import half_precision
 from common.nets.segmenter_plan import Reading
 
 WHOLE, CORE, ENHANCING = 0, 1, 2
@@ -90,7 +91,7 @@ def _in_windows(model: Model, window: tuple[int, int, int], overlap: float, volu
 
 
 def _probabilities(model: Model, images: Tensor) -> Tensor:
-    with autocast(images.device):
+    with half_precision(images.device):
         logits = model(images)
     return torch.sigmoid(logits.float())
 

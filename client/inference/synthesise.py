@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.inference.device import autocast, device_of
+from client.inference.device import device_of
 from client.inference.drawing_plan import DrawingPlan
+from client.precision import half_precision
 from common.generative.hypotheses import Synthesiser, draw_hypotheses
 from common.nets.embeddings import REAL
 from common.seeding import torch_generator
@@ -118,7 +119,7 @@ def _draw_samples(
     for part in torch.split(pairs, batch):
         shown = images[part[:, 1]]
         base = None if plan.base is None else shown[:, plan.base, None]
-        with autocast(images.device):
+        with half_precision(images.device):
             drawn = draw_hypotheses(
                 model, shown, codes.expand(len(shown), -1), noise[part[:, 0]], plan.sampler, base=base
             )
@@ -140,7 +141,7 @@ def consistency(model: Callable[[Tensor], Tensor], t1: Slices, flair: Slices, t1
     """
     device = device_of(model)
     stack = torch.from_numpy(np.stack([t1, flair, t1gd], axis=1).astype(np.float32, copy=False))
-    with autocast(device):
+    with half_precision(device):
         logits = [model(part.to(device)).float().cpu() for part in torch.split(stack, batch)] if len(stack) else []
     probabilities: Slices = torch.sigmoid(torch.cat(logits)).numpy() if logits else np.zeros(0, dtype=np.float32)
     return probabilities

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
+from client.precision import half_precision
 from client.training.accumulation import Term, minimise
 from client.training.gan_batch import GanBatch, GanDraw, holding
 from client.training.optimisers import adamw
-from client.training.trainer import NothingToTrainError, half_precision
+from client.training.trainer import NothingToTrainError
 from common.generative.adversarial import discriminator_loss, diversity_loss, generator_loss, r1_penalty
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED

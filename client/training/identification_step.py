@@ -21,12 +21,13 @@ from torch.nn import functional as F
 from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
 from client.inference.identify import Slices
+from client.precision import half_precision
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
 from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
 from client.training.filled_inputs import enhancing_label, open_filler
 from client.training.optimisers import adamw
-from client.training.trainer import NothingToTrainError, half_precision
+from client.training.trainer import NothingToTrainError
 from client.training.validation import has_known_status, training_part
 from common.nets.identifier import Identifier
 from common.parameters import SHARED

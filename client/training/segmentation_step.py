@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
+from client.precision import half_precision
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
 from client.training.filled_inputs import Filler, open_filler
 from client.training.optimisers import adamw
 from client.training.patch_inputs import PatchInputs
 from client.training.segmentation_inputs import CompletedBatch, SegmentationInputs, SliceInputs, can_train
-from client.training.trainer import NothingToTrainError, half_precision
+from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import TumourTargets, deep_tumour_loss, tumour_loss, tumour_targets
 from common.nets.segmenter import CHANNELS, Segmenter
 from common.nets.segmenter_plan import mirrored_axes

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from client.data.augmentation import choose_half, mirror, mirror_rows
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
+from client.precision import half_precision
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
 from client.training.conditions import Conditions, conditions_of, drop_some
 from client.training.filled_inputs import Filler, enhancing_label, has_condition, open_filler
 from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
-from client.training.trainer import NothingToTrainError, half_precision
+from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import tumour_loss, tumour_targets
 from common.generative.noise_schedule import schedule_of
 from common.generative.objectives import DiffusionObjective, DirectObjective, FlowObjective, Objective

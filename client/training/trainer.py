@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
-from client.precision import half_precision as half_precision
 from client.training.compilation import eager_where_compiling_fails
 from common.errors import DataError
 from common.study import StageSettings

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.inference.device import autocast, device_of
+from client.inference.device import device_of
 from client.inference.fill import pick_source
+from client.precision import half_precision
 from common.nets.ummgat import Ummgat
 from common.sequences import Domain
 from simulations.comparison.subject import Pencil, Subject
@@ -126,7 +127,7 @@ def _read(model: Ummgat, pictures: NDArray[np.floating], domain: Domain, source:
     """Return what the encoder makes of pictures (B, H, W) under the head of `domain`."""
     device = device_of(model)
     image = torch.from_numpy(np.ascontiguousarray(pictures, dtype=np.float32))[:, None].to(device)
-    with autocast(device):
+    with half_precision(device):
         features = model.encoder.features(image)
         code = model.encoder.out(features, torch.full((len(image),), model.number(domain), device=device))
     rows = zip(code.float().cpu().numpy(), features.float().cpu().numpy(), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from client import precision
-from client.inference.device import autocast, choose_device, device_of
+from client.inference.device import choose_device, device_of
 
 CPU = torch.device("cpu")
 
@@ -24,6 +24,6 @@ def test_without_a_gpu_the_cpu_is_chosen(monkeypatch):
 def test_half_precision_is_used_only_where_the_cpu_computes_in_it(monkeypatch):
     for has in (True, False):
         monkeypatch.setattr(precision, "_cpu_has_bf16", lambda has=has: has)
-        with autocast(CPU):
+        with precision.half_precision(CPU):
             product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == (torch.bfloat16 if has else torch.float32)
