@@ -48,7 +48,7 @@ def run_subset_study(path: Path, out: Path) -> str:
     truth = draw_phantoms(out / "phantom", cohort_of(path, study, SCALES["tiny"], None), study.seed, 1, _silent)
     files = write_site_files(study, out / "phantom" / "sites", out / "sites")
     failures = prepare_sites(files, study, 1, _silent)
-    consortium, prepare = open_consortium(files, study), PrepareSettings(grid=study.grid)
+    consortium, prepare = open_consortium(files, study), PrepareSettings.of(study)
     subjects = find_subjects(consortium, truth, study.sequences, prepare, out / "truth-cache", 1, failures)
     if failures:
         raise DataError("\n".join(failures))

@@ -57,7 +57,7 @@ def open_phantoms(
     files = write_site_files(study, folder / "phantom" / "sites", folder / "sites")
     failures = prepare_sites(files, study, workers, advance)
     consortium = open_consortium(files, study)
-    prepare = PrepareSettings(grid=study.grid)
+    prepare = PrepareSettings.of(study)
     subjects = find_subjects(consortium, truth, study.sequences, prepare, folder / "truth-cache", workers, failures)
     if failures:
         raise DataError("\n".join(failures))

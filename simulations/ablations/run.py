@@ -14,8 +14,9 @@ from common.study import Study, load_study
 from simulations.ablations import generator_arms, synthesis_arms
 from simulations.ablations.feature_encoder import FeatureEncoder, train_encoder
 from simulations.ablations.phantoms import Phantoms, open_phantoms, scenario_of
-from simulations.ablations.records import Figures, read_records, recall_or_measure
+from simulations.ablations.records import Figures, Trial, read_records, recall_or_measure
 from simulations.ablations.tables import tables
+from simulations.ablations.training import settings_key
 
 PARTS = ("generator", "synthesis", "steps")
 COHORT = "three-hospitals"
@@ -78,33 +79,39 @@ def run_seed(settings: AblationSettings, seed: int) -> None:
     scenario = scenario_of(COHORT, settings.patients)
     phantoms = open_phantoms(study, scenario, settings.out / str(seed), COHORT_SEED_OFFSET + seed, 1, _silent)
     encoder = train_encoder(phantoms.sites, study.sequences, seed)
-    for part, arm, measure in _jobs(settings, study, phantoms, encoder):
-        recall_or_measure(settings.out, part, arm, seed, measure)
+    for trial, measure in _jobs(settings, study, phantoms, encoder):
+        recall_or_measure(settings.out, trial, measure)
 
 
 def _jobs(
     settings: AblationSettings, study: Study, phantoms: Phantoms, encoder: FeatureEncoder
-) -> Iterator[tuple[str, str, Callable[[], Figures]]]:
-    """Yield part, arm, and how to measure it."""
+) -> Iterator[tuple[Trial, Callable[[], Figures]]]:
+    """Yield each trial, and how to measure it."""
     out = settings.out
+
+    def trial(part: str, row: int, arm: str, changed: Study) -> Trial:
+        return Trial(part, row, arm, study.seed, f"{settings_key(changed)} {settings.patients}")
+
     if "generator" in settings.parts:
-        for arm in generator_arms.arms(study):
+        for row, (arm, changed) in enumerate(generator_arms.arms(study).items()):
             measure = partial(generator_arms.measure_arm, arm, study, phantoms, encoder, out, _silent)
-            yield generator_arms.PART, arm, measure
+            yield trial("generator", row, arm, changed), measure
     if not {"synthesis", "steps"} & set(settings.parts):
         return
     shared = synthesis_arms.train_shared(study, phantoms, out, _silent)
 
-    def measure_trial(name: str, steps: int | None = None) -> Figures:
-        trial = synthesis_arms.train_trial(name, study, phantoms, shared, out, _silent)
-        return synthesis_arms.measure_trial(trial, phantoms, encoder, steps)
+    def contest(name: str, steps: int | None = None) -> Figures:
+        contestant = synthesis_arms.train_contestant(name, study, phantoms, shared, out, _silent)
+        return synthesis_arms.measure_contestant(contestant, phantoms, encoder, steps)
 
     if "synthesis" in settings.parts:
-        for name in synthesis_arms.ARMS:
-            yield synthesis_arms.PART, name, partial(measure_trial, name)
+        for row, (name, left_out) in enumerate(synthesis_arms.ARMS.items()):
+            yield trial("synthesis", row, name, synthesis_arms.arm_study(study, left_out)), partial(contest, name)
     if "steps" in settings.parts:
-        for steps in synthesis_arms.STEPS:
-            yield synthesis_arms.STEPS_PART, f"{steps:3d} steps", partial(measure_trial, synthesis_arms.FULL, steps)
+        full = synthesis_arms.FULL
+        changed = synthesis_arms.arm_study(study, synthesis_arms.ARMS[full])
+        for row, steps in enumerate(synthesis_arms.STEPS):
+            yield trial("steps", row, f"{steps} steps", changed), partial(contest, full, steps)
 
 
 def _silent(done: int, total: int) -> None:

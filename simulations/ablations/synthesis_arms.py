@@ -13,7 +13,7 @@ from torch import nn
 from client.inference.drawing_plan import plan_of
 from client.inference.fill import Translator, pick_source
 from client.inference.identify import identify_case
-from client.inference.segment import WHOLE, segment_volume
+from client.inference.segment import segment_volume, whole_tumour
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
 from common.sequences import STRUCTURAL, Sequence
 from common.study import IdentifierStage, Stage, Study, SynthesiserStage
@@ -26,8 +26,6 @@ from simulations.ablations.records import Figures
 from simulations.ablations.training import OnRound, Trained, train_stage
 from simulations.comparison.subject import Pencil, Subject
 
-PART = "synthesis"
-STEPS_PART = "steps"
 FULL = "ET + SEG + CML"
 STEPS = (1, 2, 4, 10, 50, 100)
 STEPS_PATIENTS = 3
@@ -36,19 +34,18 @@ STEPS_PATIENTS = 3
 
 @dataclass(frozen=True)
 class Arm:
-    """One row: what it changes, and the name under which its synthesiser is trained (arms may share one)."""
+    """One row: what of the synthesiser it changes, and whether the identifier learns by contrast."""
 
     synthesiser: Mapping[str, object]
     contrastive: bool
-    trained_as: str
 
 
 ARMS = {
-    "baseline": Arm({"use_label": False, "segmentation_weight": 0.0}, False, "no-label-no-seg"),
-    "ET": Arm({"segmentation_weight": 0.0}, False, "no-seg"),
-    "ET + SEG": Arm({}, False, "full"),
-    FULL: Arm({}, True, "full"),
-    "ET + SEG + CML, 7 slices": Arm({"slices": 7}, True, "seven-slices"),
+    "baseline": Arm({"use_label": False, "segmentation_weight": 0.0}, False),
+    "ET": Arm({"segmentation_weight": 0.0}, False),
+    "ET + SEG": Arm({}, False),
+    FULL: Arm({}, True),
+    "ET + SEG + CML, 7 slices": Arm({"slices": 7}, True),
 }
 
 
@@ -74,15 +71,12 @@ def arm_study(study: Study, arm: Arm) -> Study:
 def train_shared(study: Study, phantoms: Phantoms, folder: Path, on_round: OnRound) -> Models:
     """Train generator and segmenter of a seed, or find them trained."""
     generator = train_arm(GENERATOR_ARM, study, phantoms, folder, on_round)
-    segmenter = train_stage(
-        study, Stage.SEGMENTER, phantoms, {Stage.GENERATOR: generator},
-        folder / "weights" / f"segmenter-{study.seed}.safetensors", on_round,
-    )  # fmt: skip
-    return Models(generator, segmenter)
+    earlier = {Stage.GENERATOR: generator}
+    return Models(generator, train_stage(study, Stage.SEGMENTER, phantoms, earlier, folder / "weights", on_round))
 
 
 @dataclass(frozen=True)
-class Trial:
+class Contestant:
     """An arm's trained networks, ready to draw and to judge held-out patients."""
 
     study: Study
@@ -116,29 +110,25 @@ class Trial:
         if source is None or domain is None:
             raise ValueError("no source or no domain to fill T1Gd from")
         images[Sequence.T1GD] = self.pencil.draw(subject, source, domain)
-        tumour = segment_volume(self.segmenter, np.stack([images[sequence] for sequence in STRUCTURAL]))[WHOLE]
+        probability = segment_volume(self.segmenter, np.stack([images[sequence] for sequence in STRUCTURAL]))
+        tumour = whole_tumour(probability, float(abs(np.linalg.det(truth.affine[:3, :3]))) / 1000)
         seen = [images[Sequence.T1], images[Sequence.FLAIR], volumes.enhancing, volumes.non_enhancing]
         return identify_case(self.identifier, np.stack(seen), tumour, contrastive=self.contrastive).score
 
 
-def train_trial(name: str, study: Study, phantoms: Phantoms, models: Models, folder: Path, on_round: OnRound) -> Trial:
-    """Train an arm's synthesiser and identifier, or find them trained."""
+def train_contestant(
+    name: str, study: Study, phantoms: Phantoms, models: Models, folder: Path, on_round: OnRound
+) -> Contestant:
+    """Train an arm's synthesiser and identifier, or find them trained; arms of equal settings share them."""
     arm = ARMS[name]
     changed, weights = arm_study(study, arm), folder / "weights"
     earlier = {Stage.GENERATOR: models.generator}
-    synthesiser = train_stage(
-        changed, Stage.SYNTHESISER, phantoms, earlier,
-        weights / f"synthesiser-{arm.trained_as}-{study.seed}.safetensors", on_round,
-    )  # fmt: skip
+    synthesiser = train_stage(changed, Stage.SYNTHESISER, phantoms, earlier, weights, on_round)
     earlier |= {Stage.SYNTHESISER: synthesiser, Stage.SEGMENTER: models.segmenter}
-    kind = "contrastive" if arm.contrastive else "plain"
-    identifier = train_stage(
-        changed, Stage.IDENTIFIER, phantoms, earlier,
-        weights / f"identifier-{arm.trained_as}-{kind}-{study.seed}.safetensors", on_round,
-    )  # fmt: skip
+    identifier = train_stage(changed, Stage.IDENTIFIER, phantoms, earlier, weights, on_round)
     domains = tuple(domain for domain in phantoms.plan.domains(study) if not domain.lesion)
     generator = cast(Translator, models.generator.model(changed, phantoms))
-    return Trial(
+    return Contestant(
         study=changed,
         synthesiser=synthesiser.model(changed, phantoms),
         identifier=identifier.model(changed, phantoms),
@@ -148,13 +138,13 @@ def train_trial(name: str, study: Study, phantoms: Phantoms, models: Models, fol
     )
 
 
-def measure_trial(
-    trial: Trial, phantoms: Phantoms, encoder: FeatureEncoder, sampling_steps: int | None = None
+def measure_contestant(
+    contestant: Contestant, phantoms: Phantoms, encoder: FeatureEncoder, sampling_steps: int | None = None
 ) -> Figures:
-    """Return a trial's figures on the held-out patients; with other sampling steps on the first of each site."""
+    """Return a contestant's figures on the held-out patients; with other sampling steps on the first of each site."""
     subjects = phantoms.subjects if sampling_steps is None else first_of_each_site(phantoms.subjects)
-    drawn = draw_all(subjects, lambda subject: trial.draw(subject, sampling_steps))
-    return measure_drawings(drawn, trial.score, encoder)
+    drawn = draw_all(subjects, lambda subject: contestant.draw(subject, sampling_steps))
+    return measure_drawings(drawn, contestant.score, encoder)
 
 
 def first_of_each_site(subjects: Iterable[Subject]) -> list[Subject]:

@@ -9,13 +9,13 @@ from simulations.ablations.records import Record
 
 
 def tables(records: Iterable[Record]) -> str:
-    """Return one table a part: a row an arm, in the order of the records, a column a figure.
+    """Return one table a part: a row an arm, a column a figure, in the order of the records.
 
     A cell is the mean over the seeds that measured it and, in brackets, the least and the largest.
     """
     every = list(records)
-    parts = dict.fromkeys(record.part for record in every)
-    return "\n".join(_table(part, [record for record in every if record.part == part]) for part in parts)
+    parts = dict.fromkeys(record.trial.part for record in every)
+    return "\n".join(_table(part, [record for record in every if record.trial.part == part]) for part in parts)
 
 
 def _table(part: str, records: list[Record]) -> str:
@@ -26,10 +26,10 @@ def _table(part: str, records: list[Record]) -> str:
         "| arm | seeds | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 2) + "|",
     ]
-    for arm in dict.fromkeys(record.arm for record in records):
-        rows = [record for record in records if record.arm == arm]
+    for arm in dict.fromkeys(record.trial.arm for record in records):
+        rows = [record for record in records if record.trial.arm == arm]
         cells = [_cell([record.figures.get(name) for record in rows]) for name in columns]
-        lines.append(f"| {arm.strip()} | {len(rows)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {arm} | {len(rows)} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
 

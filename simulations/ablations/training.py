@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import nn
 
@@ -26,11 +29,12 @@ from server.aggregation.weighted import SpooledUpdate, aggregate
 from simulations.ablations.phantoms import Phantoms
 
 OnRound = Callable[[int, int], None]
+SECONDS = "seconds"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A stage's averaged weights, as a release would hold them, in a file."""
+    """A stage's averaged weights, as a release would hold them, in a file that tells how long they took."""
 
     stage: Stage
     path: Path
@@ -39,6 +43,12 @@ class Trained:
     def tensors(self) -> StateDict:
         """The weights."""
         return load_file(self.path)
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took, on one thread of a machine that may have had other work."""
+        with safe_open(self.path, framework="pt") as file:
+            return float(file.metadata()[SECONDS])
 
     def model(self, study: Study, phantoms: Phantoms) -> nn.Module:
         """Return the network with these weights, in evaluation mode."""
@@ -49,19 +59,19 @@ class Trained:
 
 
 def train_stage(
-    study: Study, stage: Stage, phantoms: Phantoms, earlier: Mapping[Stage, Trained], path: Path, on_round: OnRound
+    study: Study, stage: Stage, phantoms: Phantoms, earlier: Mapping[Stage, Trained], folder: Path, on_round: OnRound
 ) -> Trained:
-    """Train `stage` over all sites for the study's rounds, or find it trained in `path`.
+    """Train `stage` over all sites for the study's rounds, or find it trained.
 
     The sites train one after the other by the very function that a hospital calls; updates are summed and averaged by
     the coordinator's. Only messages, gate and journal are left out.
 
     Args:
-        study: what is trained; the name of `path` must tell it apart from other arms.
+        study: what is trained.
         stage: one of the study's.
         phantoms: the sites.
         earlier: the trained stages that it builds on.
-        path: where the averaged weights go.
+        folder: where the averaged weights go, under a name of their own for these settings.
         on_round: hears (rounds done, rounds in all).
     Raises:
         StudyError: where the study lacks the stage, or no site can train it.
@@ -69,6 +79,7 @@ def train_stage(
     settings = study.stages.of(stage)
     if settings is None:
         raise StudyError(f"the study has no stage {stage}")
+    began, path = time.perf_counter(), folder / f"{stage}-{study.seed}-{settings_key(study, stage)}.safetensors"
     if path.is_file():
         return Trained(stage, path)
     run = hashlib.sha256(f"{study.digest} {stage} {path.stem}".encode()).hexdigest()[:16]
@@ -86,8 +97,8 @@ def train_stage(
     tensors = {name: tensor.clone() for name, tensor in fresh_model(tasks[0], Bench()).state_dict().items()}
     average = start(tensors)
     for task in tasks:
-        with TemporaryDirectory() as folder:
-            updates = _play(task, phantoms, tensors, prefixes, Path(folder))
+        with TemporaryDirectory() as spool:
+            updates = _play(task, phantoms, tensors, prefixes, Path(spool))
             if not updates:
                 raise StudyError(f"{stage}: no site has anything to learn from")
             trained_groups = {group for update in updates for group in update.patients}
@@ -96,8 +107,18 @@ def train_stage(
         on_round(task.round, settings.rounds)
     for site in phantoms.sites.values():
         shutil.rmtree(state_of(site, tasks[0]).folder, ignore_errors=True)
-    write_whole(path, save(average.tensors))
+    write_whole(path, save(average.tensors, {SECONDS: f"{time.perf_counter() - began:.1f}"}))
     return Trained(stage, path)
+
+
+def settings_key(study: Study, stage: Stage | None = None) -> str:
+    """Return a short digest of the study's settings, of those alone that `stage` and the stages before it depend on."""
+    tree = study.model_dump(mode="json", exclude={"name"})
+    if stage is not None:
+        order = [each.value for each in Stage]
+        needed = order[: order.index(stage.value) + 1]
+        tree["stages"] = {name: settings for name, settings in tree["stages"].items() if name in needed and settings}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _play(

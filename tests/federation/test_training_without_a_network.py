@@ -10,9 +10,9 @@ from client.training.tasks import Bench
 from common.plan import Plan
 from common.release import load_release
 from common.sequences import STRUCTURAL
-from common.study import Stage
+from common.study import SegmenterStage, Stage
 from simulations.ablations.phantoms import Phantoms
-from simulations.ablations.training import train_stage
+from simulations.ablations.training import settings_key, train_stage
 from simulations.federation import run_federation
 from tests.federation.test_real_stages import ROUNDS, hospitals  # noqa: F401 (a fixture)
 
@@ -38,10 +38,10 @@ def test_rounds_without_messages_give_the_weights_of_the_federation(tiny, study,
     phantoms = phantoms_of(tiny, study, hospitals)
     heard = []
     generator = train_stage(
-        study, Stage.GENERATOR, phantoms, {}, tmp_path / "g.safetensors", lambda *done: heard.append(done)
+        study, Stage.GENERATOR, phantoms, {}, tmp_path / "weights", lambda *done: heard.append(done)
     )
     synthesiser = train_stage(
-        study, Stage.SYNTHESISER, phantoms, {Stage.GENERATOR: generator}, tmp_path / "s.safetensors", lambda *_: None
+        study, Stage.SYNTHESISER, phantoms, {Stage.GENERATOR: generator}, tmp_path / "weights", lambda *_: None
     )
     assert heard == [(1, 2), (2, 2)]
     for trained in (generator, synthesiser):
@@ -51,10 +51,12 @@ def test_rounds_without_messages_give_the_weights_of_the_federation(tiny, study,
     assert set(STRUCTURAL) <= {domain.sequence for domain in phantoms.plan.domains(study)}
 
 
-def test_a_trained_stage_is_found_again(tiny, study, hospitals, tmp_path):  # noqa: F811
+def test_a_trained_stage_is_found_again_and_another_setting_is_another_stage(tiny, study, hospitals, tmp_path):  # noqa: F811
     phantoms = phantoms_of(tiny, study, hospitals)
-    path = tmp_path / "g.safetensors"
-    train_stage(study, Stage.GENERATOR, phantoms, {}, path, lambda *_: None)
-    before = path.stat().st_mtime_ns
-    train_stage(study, Stage.GENERATOR, phantoms, {}, path, lambda *_: pytest.fail("trained again"))
-    assert path.stat().st_mtime_ns == before
+    first = train_stage(study, Stage.GENERATOR, phantoms, {}, tmp_path, lambda *_: None)
+    again = train_stage(study, Stage.GENERATOR, phantoms, {}, tmp_path, lambda *_: pytest.fail("trained again"))
+    assert again == first and first.seconds > 0
+    later = study.model_copy(update={"stages": study.stages.model_copy(update={"segmenter": SegmenterStage()})})
+    assert settings_key(later, Stage.GENERATOR) == settings_key(study, Stage.GENERATOR)
+    other = study.model_copy(update={"data": study.data.model_copy(update={"pairs": "ignore"})})
+    assert settings_key(other, Stage.GENERATOR) != settings_key(study, Stage.GENERATOR)

@@ -33,7 +33,7 @@ def two_patients(tiny_cohort, tmp_path_factory) -> list[CachedCase]:
     truth, site = read_truth(tiny_cohort.sites.parent), "hospital-a"
     names = sorted(folder.name for folder in (tiny_cohort.truth / site).iterdir() if folder.is_dir())
     settings = PrepareSettings(grid=GRID, n4=False)
-    cases, problems = truth.prepare(site, names, settings, tmp_path_factory.mktemp("truth"), 1)
+    cases, problems = truth.prepare(site, names, STRUCTURAL, settings, tmp_path_factory.mktemp("truth"), 1)
     assert not problems
     return [next(case for case in cases.values() if enhancing_label(case) == label) for label in (1, 0)]
 
