@@ -27,7 +27,8 @@ def continuing(build: ModelBuilder, study: Study, folder: Path | None) -> ModelB
     cross-fit begin anew: the release may have seen the patients that each of them must not.
 
     Raises:
-        StudyError: where the study names a release and none is given, or the other way round, or the networks differ.
+        StudyError: where the study names a release and none is given, or the other way round, or the networks or the
+            held-out patients differ.
         ReleaseError: where the release is damaged, or not the one that the study names.
     """
     settings = study.stages.generator
@@ -44,6 +45,11 @@ def continuing(build: ModelBuilder, study: Study, folder: Path | None) -> ModelB
     before = release.study.stages.generator
     if before is None or (release.study.size, before.backbone) != (study.size, settings.backbone):
         raise StudyError(f"{folder}: its generator is not of the study's size and backbone; give both as they were")
+    if (release.study.seed, release.study.data.holdout_fraction) != (study.seed, study.data.holdout_fraction):
+        raise StudyError(
+            f"{folder}: was trained with seed {release.study.seed} and data.holdout_fraction "
+            f"{release.study.data.holdout_fraction:g}; take both over, or patients that it has seen would be held out"
+        )
 
     def build_continued(
         stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator

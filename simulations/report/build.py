@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from common.release import Release
+from common.study import Study
 from simulations.comparison.evaluation import Evaluation
 from simulations.consortium import Consortium
 from simulations.report.facts import versions
@@ -17,6 +18,7 @@ from simulations.report.summary import (
     StudyFacts,
     Summary,
     Target,
+    Way,
 )
 from simulations.report.targets import (
     hypotheses_targets,
@@ -36,6 +38,10 @@ RESUBSTITUTION_NOTE = (
     "Resubstitution: nobody was held out, so these are the very patients that the models were trained on, and every "
     "figure flatters. It shows that the way from raw folders to completed cases works, not how well."
 )
+CONTINUED_NOTE = (
+    "Held out now, but the generator goes on from an earlier release, which may have been trained on some of these "
+    "patients where their site has gained others since: its figures may flatter."
+)
 
 
 def build_summary(
@@ -52,7 +58,7 @@ def build_summary(
     cost: Cost,
 ) -> Summary:
     """Return the whole summary, with every target judged."""
-    study = release.study
+    study, way = release.study, way_of(release.study, consortium)
     return Summary(
         versions=versions(),
         study=StudyFacts(
@@ -65,8 +71,8 @@ def build_summary(
             reference_site=study.reference_site,
             release=release.digest,
         ),
-        data=data_facts(consortium, kind),
-        targets=judge(evaluation, identification, small=scale == "small", held_out=consortium.held_out),
+        data=data_facts(consortium, kind, way),
+        targets=judge(evaluation, identification, small=scale == "small", held_out=way == "held-out"),
         stages=stages,
         fidelity=evaluation.translation.fidelity,
         identity=evaluation.translation.identity,
@@ -83,7 +89,7 @@ def build_summary(
 def judge(
     evaluation: Evaluation, identification: Identification | None, *, small: bool, held_out: bool
 ) -> tuple[Target, ...]:
-    """Return every target with its verdict; on the training patients themselves nothing is judged, only reported."""
+    """Return every target with its verdict; where a model may have seen the patients nothing is judged, only reported."""
     translation = evaluation.translation
     targets = (
         *translation_targets(translation.fidelity, translation.identity, small=small),
@@ -100,9 +106,18 @@ def unjudged(target: Target) -> Target:
     return target.model_copy(update={"status": "reported"}) if judged else target
 
 
-def data_facts(consortium: Consortium, kind: Kind) -> DataFacts:
+def way_of(study: Study, consortium: Consortium) -> Way:
+    """Return on whom the run is measured."""
+    if not consortium.held_out:
+        return "resubstitution"
+    generator = study.stages.generator
+    return "held-out" if generator is None or generator.start_from is None else "continued"
+
+
+def data_facts(consortium: Consortium, kind: Kind, way: Way) -> DataFacts:
     """Return what each site brought, and what the figures can say."""
-    note = PHANTOM_NOTE if kind == "synthetic phantom" else REAL_NOTE
+    unseen = PHANTOM_NOTE if kind == "synthetic phantom" else REAL_NOTE
+    notes: dict[Way, str] = {"held-out": unseen, "resubstitution": RESUBSTITUTION_NOTE, "continued": CONTINUED_NOTE}
     sites = tuple(
         SiteFacts(
             site=name,
@@ -116,7 +131,7 @@ def data_facts(consortium: Consortium, kind: Kind) -> DataFacts:
     )
     return DataFacts(
         kind=kind,
-        evaluation="held-out" if consortium.held_out else "resubstitution",
-        note=note if consortium.held_out else RESUBSTITUTION_NOTE,
+        evaluation=way,
+        note=notes[way],
         sites=sites,
     )

@@ -65,12 +65,16 @@ class SiteFacts(Frozen):
     bbb_patients: Count = Field(description="training patients whose BBB status is known")
 
 
+Way = Literal["held-out", "resubstitution", "continued"]
+
+
 class DataFacts(Frozen):
     """What the run was measured on."""
 
     kind: Literal["synthetic phantom", "real"] = Field(description="where the scans come from")
-    evaluation: Literal["held-out", "resubstitution"] = Field(
-        description="`held-out`: patients no model saw; `resubstitution`: the training patients, which flatters"
+    evaluation: Way = Field(
+        description="`held-out`: patients no model saw; `resubstitution`: the training patients, which flatters; "
+        "`continued`: held out now, but the release that the generator goes on from may have seen some of them"
     )
     note: str = Field(description="one sentence on what the figures can and cannot say")
     sites: tuple[SiteFacts, ...] = Field(description="one entry a site")

@@ -117,3 +117,11 @@ def test_release_and_study_must_name_each_other(first):
         continuing(
             build_model, first.study.model_copy(update={"stages": _named(first, backbone="convnext")}), first.path
         )
+
+
+def test_the_patients_that_the_release_was_trained_on_must_not_be_held_out(first):
+    named = first.study.model_copy(update={"stages": _named(first)})
+    held = named.data.model_copy(update={"holdout_fraction": 0.5})
+    for other in (named.model_copy(update={"seed": 99}), named.model_copy(update={"data": held})):
+        with pytest.raises(StudyError, match=r"would be held out"):
+            continuing(build_model, other, first.path)
