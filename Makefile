@@ -26,7 +26,7 @@ test: $(STAMP)  ## run the tests with coverage, the slow ones left out
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-slow: $(STAMP)  ## run the proofs that take minutes
-	OMP_NUM_THREADS=1 $(RUN) pytest -m slow
+	OMP_NUM_THREADS=1 $(RUN) pytest -m slow -n 2 --dist loadfile --durations=0 -rP
 
 lint: $(STAMP)  ## check style, format and types
 	$(RUN) ruff check --no-cache .

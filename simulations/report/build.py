@@ -89,7 +89,7 @@ def build_summary(
 def judge(
     evaluation: Evaluation, identification: Identification | None, *, small: bool, held_out: bool
 ) -> tuple[Target, ...]:
-    """Return every target with its verdict; where a model may have seen the patients nothing is judged, only reported."""
+    """Return every target with its verdict; where a model may have seen the patients they are only reported."""
     translation = evaluation.translation
     targets = (
         *translation_targets(translation.fidelity, translation.identity, small=small),
