@@ -39,19 +39,17 @@ def drawings(hospital, more: str, patients: int):
     return draw_all(hospital.phantoms.subjects[:patients], draw)
 
 
-def test_flipping_the_label_flips_the_drawn_enhancement(hospital, capsys):
+def test_flipping_the_label_flips_the_drawn_enhancement(hospital):
     drawn = drawings(hospital, "", HELD_OUT)
     flipped = sum(map(flips, drawn))
     low, high = binomial_interval(flipped, len(drawn))
-    with capsys.disabled():
-        print(f"\nenhancement flips in {flipped} of {len(drawn)} tumours, exact 95 % interval {low:.2f}-{high:.2f}")  # noqa: T201
+    print(f"enhancement flips in {flipped} of {len(drawn)} tumours, exact 95 % interval {low:.2f}-{high:.2f}")  # noqa: T201
     assert len(drawn) == HELD_OUT
     assert flipped / len(drawn) >= 0.95
 
 
-def test_the_spread_of_the_samples_tells_where_the_error_is(hospital, capsys):
+def test_the_spread_of_the_samples_tells_where_the_error_is(hospital):
     drawn = drawings(hospital, SPREAD, SPREAD_PATIENTS)
     found = [error_correlation(one) for one in drawn]
-    with capsys.disabled():
-        print(f"\nr of SD and error, flow, {len(found)} patients: {', '.join(f'{r:.2f}' for r in found)}")  # noqa: T201
+    print(f"r of SD and error, flow, {len(found)} patients: {', '.join(f'{r:.2f}' for r in found)}")  # noqa: T201
     assert median(found) >= 0.5
