@@ -17,6 +17,7 @@ from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
 from client.training.filled_inputs import enhancing_label
 from client.training.identification_step import open_drawer
 from client.training.trainer import NothingToTrainError
+from client.training.update import Counted
 from client.training.validation import has_known_status, validation_part
 from common.metrics.operating_point import DECISIONS, SLICE_THRESHOLDS, TABLE_SHAPE, VOLUME_THRESHOLDS
 from common.metrics.platt import BINS, bin_of
@@ -64,13 +65,17 @@ class CalibrationStep:
         self.table.fill(decisions, scores)
         return {}
 
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
         """Return nothing: the table is the result."""
         return {}
 
     def patients(self) -> dict[str, int]:
         """Return the number of validation patients."""
         return {STATISTICS: len(self.groups)}
+
+    def behind(self) -> dict[str, int]:
+        """Name no loss: there is none."""
+        return {}
 
 
 def count_case(

@@ -103,6 +103,10 @@ class Filler:
             codes.append([self._code(pen, sequence, there) for sequence in wanted])
         return torch.tensor(codes)
 
+    def can_show(self, case: CachedCase, sequence: Sequence) -> bool:
+        """Whether a case's sequence is real or can be filled, without gadolinium."""
+        return self._code(self._pen_of(case), sequence, set(case.sequences).difference(NEEDS_GADOLINIUM)) != MISSING
+
     def _code(self, pen: Pen, sequence: Sequence, there: set[Sequence]) -> int:
         return REAL if sequence in there else MISSING if None in self._way(pen, sequence, there) else FILLED
 

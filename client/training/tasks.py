@@ -135,7 +135,7 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         scores = step.evaluate(site.held_out)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
     _keep(state, task, step, tensors, prefixes)
-    return LocalUpdate(tensors, prefixes, step.patients(), _counted(losses, scores, step, site))
+    return LocalUpdate(tensors, prefixes, step.patients(), _counted(losses, scores, step))
 
 
 def _settings(task: Task) -> StageSettings:
@@ -194,11 +194,8 @@ def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, 
     state.forget_before(task.stage, task.round - 1)
 
 
-def _counted(
-    losses: Mapping[str, float], scores: Mapping[str, float], step: TrainingStep, site: Site
-) -> dict[str, Counted]:
-    """Put behind each loss the patients trained on, behind each score the held-out patients."""
-    trained = max(step.patients().values(), default=0)
-    held_out = len(site.held_out.patients())
-    metrics = {f"training.{name}": Counted(value, trained) for name, value in losses.items()}
-    return metrics | {f"held_out.{name}": Counted(value, held_out) for name, value in scores.items()}
+def _counted(losses: Mapping[str, float], scores: Mapping[str, Counted], step: TrainingStep) -> dict[str, Counted]:
+    """Put behind each loss the patients that can contribute to it; each score brings those that it was measured on."""
+    behind, fewest = step.behind(), min(step.patients().values(), default=0)
+    metrics = {f"training.{name}": Counted(value, behind.get(name, fewest)) for name, value in losses.items()}
+    return metrics | {f"held_out.{name}": score for name, score in scores.items()}

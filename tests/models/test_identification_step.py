@@ -70,7 +70,7 @@ def test_the_plain_classifier_trains_on_as_many_windows_as_the_batch_says(
 ) -> None:
     step = open_step(full_store, contrastive=False)
     assert step.draw(rng).inputs.shape == (4, 3, 16, 24)
-    assert step(step.draw(rng))["loss"] > 0 and step.evaluate(full_store)["loss"] > 0
+    assert step(step.draw(rng))["loss"] > 0 and step.evaluate(full_store)["loss"].value > 0
 
 
 def test_every_batch_holds_as_many_consistent_as_inconsistent_windows(
@@ -83,10 +83,10 @@ def test_every_batch_holds_as_many_consistent_as_inconsistent_windows(
 
 def test_overfitting_the_toy_cases_lowers_the_loss(open_step, make_case, rng: torch.Generator) -> None:
     step = open_step(CaseStore([make_case("p")], STRUCTURAL))
-    first = step.evaluate(step.store)["loss"]
+    first = step.evaluate(step.store)["loss"].value
     for _ in range(60):
         step(step.draw(rng))
-    assert step.evaluate(step.store)["loss"] < 0.5 * first
+    assert step.evaluate(step.store)["loss"].value < 0.5 * first
 
 
 def test_windows_lie_in_the_predicted_tumour_found_without_the_real_t1gd(open_step, make_case) -> None:
