@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from client.allocator import keep_freed_memory
+from client.data.dataset import CaseStore
 from client.monitor import StepDone, report_step
 from client.precision import computing_in
+from client.privacy.policy import patients_behind_training
 from client.site import Site
 from client.training.checkpoint import load_optimisers, save_optimisers
 from client.training.compilation import channels_last_on_cuda, compile_parts, compiles
@@ -23,7 +25,7 @@ from client.training.earlier import EarlierModels
 from client.training.folds import fold_store
 from client.training.prefetch import drawn_ahead, prefetches
 from client.training.row_budget import RowBudget, within
-from client.training.trainer import TrainingStep, draw_batches, fit, rate_of
+from client.training.trainer import NothingToTrainError, TrainingStep, draw_batches, fit, rate_of
 from client.training.update import Counted, LocalUpdate
 from common.errors import StudyError
 from common.files import write_whole
@@ -163,8 +165,20 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
         compile_parts(model)
     domains, store = task.plan.domains(task.study), site.training
     if task.stage in FOLDS:
-        store = fold_store(store, FOLDS.index(task.stage), task.study.seed)
+        store = _fold_of(site, task)
     return bench.step_builder(task.stage)(model, task.study, domains, site.name, store, frozen, bench.device)
+
+
+def _fold_of(site: Site, task: Task) -> CaseStore:
+    """Return the fold's half of the training cases; nothing trained on fewer patients than the minimum could leave."""
+    store = fold_store(site.training, FOLDS.index(task.stage), task.study.seed)
+    patients = len(store.patients(lambda case: bool(case.sequences)))
+    minimum = patients_behind_training(site.policy, task.study)
+    if patients < minimum:
+        raise NothingToTrainError(
+            f"{task.stage}: {patients} patients, fewer than the {minimum} that must stand behind it"
+        )
+    return store
 
 
 def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, device: torch.device) -> dict[str, float]:
