@@ -1,11 +1,13 @@
 """One site's validation patients before the averaged identifier: decisions on a grid of thresholds, and scores.
 
 Nothing is trained. Whole volumes are judged by the very rule of inference, without any real T1Gd, and only means over
-patients leave the site.
+the patients of either status leave the site, where each status has enough of them. A cell of such a mean may hold a
+single patient: it then tells that somebody's score lies in a bin, or is decided so by a pair of thresholds, not whose.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -74,8 +76,9 @@ class CalibrationStep:
         return {STATISTICS: len(self.groups)}
 
     def behind(self) -> dict[str, int]:
-        """Name no loss: there is none."""
-        return {}
+        """Return the patients of the rarer status, if both are there: either is counted by itself in the table."""
+        found = Counter(enhancing_label(self.store.cases[indices[0]]) for indices in self.groups.values())
+        return {STATISTICS: min(found.values())}
 
 
 def count_case(

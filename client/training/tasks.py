@@ -137,7 +137,9 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         scores = step.evaluate(site.held_out)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
     _keep(state, task, step, tensors, prefixes)
-    return LocalUpdate(tensors, prefixes, step.patients(), _counted(losses, scores, step))
+    patients, behind = step.patients(), step.behind()
+    fewest = {group: count for group, count in behind.items() if group in patients}
+    return LocalUpdate(tensors, prefixes, patients, _counted(losses, scores, step), fewest)
 
 
 def _settings(task: Task) -> StageSettings:

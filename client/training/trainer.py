@@ -58,7 +58,8 @@ class TrainingStep(Protocol):
     def behind(self) -> dict[str, int]:
         """Return, per training loss, the number of patients that can contribute to it.
 
-        A loss that is not named counts as the smallest group's.
+        A loss that is not named counts as the smallest group's. A parameter group is named where some number in it
+        rests on fewer patients than touch the group.
         """
         ...
 

@@ -16,7 +16,7 @@ from common.metrics.operating_point import TABLE_SHAPE, best_operating_point
 from common.metrics.platt import BINS
 from common.nets.validation_table import ValidationTable
 from common.parameters import STATISTICS, group_of
-from common.sequences import STRUCTURAL
+from common.sequences import STRUCTURAL, Sequence
 from common.study import IdentifierStage, Study
 from server.aggregation.weighted import weighted_mean
 
@@ -53,6 +53,18 @@ def test_patients_too_few_to_be_counted_are_trained_on(study: Study, store: Case
     assert validation_patients(store, validated(study, minimum=3)) == frozenset()
     assert validation_patients(store, validated(study, fraction=0.0)) == frozenset()
     assert training_part(store, validated(study, minimum=3)) is store
+
+
+def test_nobody_is_kept_where_one_status_has_too_few_to_be_counted(study: Study, make_case) -> None:
+    def site(disrupted: int, intact: int) -> CaseStore:
+        cases = [make_case(f"d{number}", (Sequence.T1,), bbb=True) for number in range(disrupted)]
+        return CaseStore(
+            cases + [make_case(f"i{number}", (Sequence.T1,), bbb=False) for number in range(intact)], STRUCTURAL
+        )
+
+    asked = validated(study, fraction=0.5, minimum=2)
+    kept = {(d, i): len(validation_patients(site(d, i), asked)) for d, i in ((4, 4), (8, 2), (8, 0), (8, 1))}
+    assert kept == {(4, 4): 4, (8, 2): 0, (8, 0): 4, (8, 1): 4}
 
 
 class BrightIsTrue(nn.Module):
@@ -118,5 +130,7 @@ def test_the_table_travels_as_statistics_and_counts_its_patients(store: CaseStor
     step = open_step(store, {}, monkeypatch)
     assert {group_of(name) for name in step.model.state_dict()} == {STATISTICS}
     assert step.patients() == {STATISTICS: 8}
+    assert step.behind() == {STATISTICS: 4}
+    assert open_step(CaseStore(store.cases[:5], STRUCTURAL), {}, monkeypatch).behind() == {STATISTICS: 2}
     with pytest.raises(NothingToTrainError):
         open_step(CaseStore([], STRUCTURAL), {}, monkeypatch)
