@@ -24,6 +24,7 @@ from client.training.segmentation_inputs import CompletedBatch, SegmentationInpu
 from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import TumourTargets, deep_tumour_loss, tumour_loss, tumour_targets
 from client.training.update import Counted
+from client.training.validation import training_part
 from common.nets.segmenter import CHANNELS, Segmenter
 from common.nets.segmenter_plan import mirrored_axes
 from common.parameters import SHARED
@@ -129,4 +130,4 @@ def build_step(
     if study.stages.segmenter is None or not isinstance(model, Segmenter):
         raise ValueError("the study has no segmenter stage, or the model is not its network")
     filler = open_filler(study, domains, site_name, store, frozen)
-    return SegmentationStep(model, study.stages.segmenter, store, filler, device)
+    return SegmentationStep(model, study.stages.segmenter, training_part(store, study), filler, device)

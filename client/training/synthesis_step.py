@@ -29,6 +29,7 @@ from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import tumour_loss, tumour_targets
 from client.training.update import Counted
+from client.training.validation import training_part
 from common.generative.noise_schedule import schedule_of
 from common.generative.objectives import DiffusionObjective, DirectObjective, FlowObjective, Objective
 from common.nets.conditional_unet import ConditionalUNet
@@ -249,4 +250,4 @@ def build_step(
     if study.stages.synthesiser is None or not isinstance(model, ConditionalUNet):
         raise ValueError("the study has no synthesiser stage, or the model is not its network")
     filler = open_filler(study, domains, site_name, store, frozen)
-    return SynthesisStep(model, study.stages.synthesiser, store, filler, device)
+    return SynthesisStep(model, study.stages.synthesiser, training_part(store, study), filler, device)

@@ -1,7 +1,8 @@
-"""The patients on whom the identifier is validated: training patients of known status that this stage does not see.
+"""The patients on whom the identifier is validated: training patients that it, segmenter and synthesiser do not see.
 
-They are no held-out patients: the earlier stages may have trained on them. What is fitted on them is therefore a little
-too sure of itself, and is judged on held-out patients like everything else.
+They are no held-out patients: the generator has trained on them, and without a cross-fit fills what they lack a little
+too well. What is fitted on them may therefore be a little too sure of itself, and is judged on held-out patients like
+everything else.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def validation_patients(store: CaseStore, study: Study) -> frozenset[str]:
 
 
 def training_part(store: CaseStore, study: Study) -> CaseStore:
-    """Return the cases that the identifier may train on."""
+    """Return the cases that the identifier, and what draws and segments for it, train on: all without validation."""
     kept = validation_patients(store, study)
     return _only(store, {case.patient for case in store.cases} - kept) if kept else store
 

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from client.data.dataset import CaseStore
 from client.training.calibration_step import CalibrationStep, count_case
 from client.training.drawn_hypotheses import HypothesisDrawer
+from client.training.tasks import step_builder
 from client.training.trainer import NothingToTrainError
 from client.training.validation import training_part, validation_part, validation_patients
 from common.metrics.operating_point import TABLE_SHAPE, best_operating_point
 from common.metrics.platt import BINS
+from common.nets.stage_models import build_model
 from common.nets.validation_table import ValidationTable
 from common.parameters import STATISTICS, group_of
 from common.sequences import STRUCTURAL, Sequence
-from common.study import IdentifierStage, Study
+from common.study import IdentifierStage, Stage, Study
 from server.aggregation.weighted import weighted_mean
 
 
@@ -65,6 +67,21 @@ def test_nobody_is_kept_where_one_status_has_too_few_to_be_counted(study: Study,
     asked = validated(study, fraction=0.5, minimum=2)
     kept = {(d, i): len(validation_patients(site(d, i), asked)) for d, i in ((4, 4), (8, 2), (8, 0), (8, 1))}
     assert kept == {(4, 4): 4, (8, 2): 0, (8, 0): 4, (8, 1): 4}
+
+
+@pytest.mark.parametrize("stage", [Stage.SYNTHESISER, Stage.SEGMENTER])
+def test_what_draws_and_segments_for_the_identifier_does_not_train_on_its_validation_patients(
+    study: Study, store: CaseStore, generator_model: nn.Module, stage: Stage
+) -> None:
+    def trained_on(asked: Study) -> set[str]:
+        model = build_model(stage, asked, (), torch.Generator().manual_seed(0))
+        frozen = {Stage.GENERATOR: generator_model}
+        step = step_builder(stage)(model, asked, (), "a", store, frozen, torch.device("cpu"))
+        return {case.patient for case in step.store.cases}
+
+    everybody = {case.patient for case in store.cases}
+    assert trained_on(validated(study)) == everybody - validation_patients(store, validated(study)) < everybody
+    assert trained_on(validated(study, fraction=0.0)) == everybody
 
 
 class BrightIsTrue(nn.Module):
