@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
 from client.inference.identify import Slices, identify_volume, slice_probabilities
-from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
+from client.training.drawn_hypotheses import HypothesisDrawer, KeptWindows, draw_or_recall
 from client.training.filled_inputs import enhancing_label
 from client.training.identification_step import open_drawer
 from client.training.trainer import NothingToTrainError
@@ -50,17 +50,17 @@ class CalibrationStep:
         if not self.groups:
             raise NothingToTrainError("no patient is kept for validation")
 
-    def draw(self, generator: torch.Generator) -> dict[int, Slices]:
+    def draw(self, generator: torch.Generator) -> dict[int, KeptWindows]:
         """Return the windows of every validation case by its index; nothing here is random."""
         return draw_or_recall(self.drawer, self.store, [index for group in self.groups.values() for index in group])
 
-    def __call__(self, batch: dict[int, Slices]) -> dict[str, float]:
+    def __call__(self, batch: dict[int, KeptWindows]) -> dict[str, float]:
         """Score all patients and fill the table; there is no loss to report."""
         decisions, scores = torch.zeros(TABLE_SHAPE, dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
         for indices in self.groups.values():
             for index in indices:
                 share = 1 / (len(indices) * len(self.groups))
-                found = slice_probabilities(self.identifier, batch[index], contrastive=self.contrastive)
+                found = slice_probabilities(self.identifier, batch[index].read(), contrastive=self.contrastive)
                 status = enhancing_label(self.store.cases[index])
                 assert status is not None, "only cases of known status are scored"  # noqa: S101
                 count_case(decisions, scores, *found, status, share)

@@ -69,7 +69,7 @@ class IdentificationStep:
         self.settings, self.store, self.drawer, self.device = settings, store, drawer, device
         patients = store.patients(has_known_status)
         drawn = draw_or_recall(drawer, store, [index for indices in patients.values() for index in indices])
-        self.windows = {index: windows for index, windows in drawn.items() if windows.shape[1]}
+        self.windows = {index: windows for index, windows in drawn.items() if windows.count}
         kept = [[index for index in indices if index in self.windows] for indices in patients.values()]
         labelled = [(_label_of(store.cases[indices[0]]), indices) for indices in kept if indices]
         by_label = [[indices for label, indices in labelled if label == wanted] for wanted in (0, 1)]
@@ -89,8 +89,9 @@ class IdentificationStep:
         labels: list[int] = []
         for _ in range(max(1, self.settings.batch_size // (2 if self.settings.contrastive else 1))):
             index = _one_of(_one_of(_one_of(self.groups, generator), generator), generator)
-            stack = torch.from_numpy(self.windows[index])
-            window = stack[:, int(torch.randint(stack.shape[1], (), generator=generator))]
+            kept = self.windows[index]
+            number = int(torch.randint(kept.count, (), generator=generator))
+            window = torch.from_numpy(kept.read_one(number))
             mirrored = [axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5]
             windows.append(window.flip(mirrored))
             labels.append(_label_of(self.store.cases[index]))
@@ -114,9 +115,9 @@ class IdentificationStep:
         indices = [indices[0] for indices in store.patients(has_known_status).values()][:EVALUATION_PATIENTS]
         drawn = draw_or_recall(self.drawer, store, indices)
         losses = [
-            float(self._loss(self._all(windows, _label_of(store.cases[index])).to(self.device)))
+            float(self._loss(self._all(windows.read(), _label_of(store.cases[index])).to(self.device)))
             for index, windows in drawn.items()
-            if windows.shape[1]
+            if windows.count
         ]
         return {"loss": Counted(sum(losses) / len(losses), len(losses))} if losses else {}
 
