@@ -221,12 +221,12 @@ class SegmenterStage(StageSettings):
 class IdentifierStage(StageSettings):
     """BBB identification by contrastive maximum learning (CBSI): slice threshold lambda_c, volume threshold lambda_r.
 
-    Each site keeps `validation_fraction` of its training patients of known status out of this stage's training; on all
-    sites' sums over them both thresholds are fitted (best F1) and the score is calibrated. `slice_threshold` and
-    `volume_threshold` hold where nothing could be fitted. A case whose calibrated probability lies closer than
-    `abstain_margin` to one half stays undecided. Without `contrastive` the network classifies the status itself from
-    T1, FLAIR and the mean of both hypotheses, which is the ablation's baseline. `weights_sha256` names a file of first
-    weights that the coordinator gives.
+    Each site keeps `validation_fraction` of its training patients of known status out of this stage's training, and out
+    of the synthesiser's and the segmenter's; on all sites' sums over them both thresholds are fitted (best F1) and the
+    score is calibrated. `slice_threshold` and `volume_threshold` hold where nothing could be fitted. A case whose
+    calibrated probability lies closer than `abstain_margin` to one half stays undecided. Without `contrastive` the
+    network classifies the status itself from T1, FLAIR and the mean of both hypotheses, which is the ablation's
+    baseline. `weights_sha256` names a file of first weights that the coordinator gives.
     """
 
     contrastive: bool = True

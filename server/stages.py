@@ -15,7 +15,7 @@ from common.records import declare
 from common.release import file_digest
 from common.seeding import torch_generator
 from common.sequences import Domain
-from common.study import Stage, StageSettings, Study
+from common.study import FOLDS, Stage, StageSettings, Study
 from server.first_weights import check_fit
 from server.gate import Gate
 from server.journal import Journal
@@ -39,8 +39,11 @@ class StageModel:
 
     @property
     def optional(self) -> bool:
-        """Whether a run goes on where no site has anything to say: thresholds then stay as the study has them."""
-        return self.stage is Stage.CALIBRATION
+        """Whether a run goes on where no site has anything to say.
+
+        Thresholds then stay as the study has them, and the generator of all fills what a fold's generator would.
+        """
+        return self.stage in (Stage.CALIBRATION, *FOLDS)
 
     def travelling(self, tensors: StateDict) -> StateDict:
         """Return the tensors that go to the sites."""

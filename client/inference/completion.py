@@ -30,6 +30,7 @@ CONDITION = (Sequence.T1, Sequence.FLAIR)
 UNRECOGNISED = 0.5
 """Likeness below which an image is foreign to the release: it is no such sequence of a brain, or is damaged."""
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 600.0, 2200.0
+GADOLINIUM_ALONE = "there are images with gadolinium alone, which show the answer"
 UNKNOWN_CENTRE = "unknown to this release, harmonized from its sequence alone"
 
 
@@ -144,7 +145,11 @@ def complete_case(
         bbb=_judge(case, release, hypotheses, harmonized, voxel_ml),
         drawn_map=drawn_map,
         site=known,
-        remarks=(*_remarks(site, known, study.sequences, real, fills), *_map_remarks(maps, real, drawn_map)),
+        remarks=(
+            *_remarks(site, known, study.sequences, real, fills),
+            *_hypotheses_remarks(case),
+            *_map_remarks(maps, real, drawn_map),
+        ),
     )
 
 
@@ -179,14 +184,13 @@ class _Case:
         return np.stack([np.asarray(whole[sequence]) for sequence in wanted])
 
     def without_gadolinium(self) -> dict[Sequence, Slices]:
-        """Return the real images that need no gadolinium, or all where there is no other."""
-        free = {sequence: slices for sequence, slices in self.real.items() if sequence not in NEEDS_GADOLINIUM}
-        return free or dict(self.real)
+        """Return the real images that need no gadolinium."""
+        return {sequence: slices for sequence, slices in self.real.items() if sequence not in NEEDS_GADOLINIUM}
 
     def sources(self, wanted: tuple[Sequence, ...]) -> dict[Sequence, Sequence | None]:
         """Return what each of `wanted` comes from: itself where real, None where it cannot be had.
 
-        Nothing is filled from a sequence that needs gadolinium where there is any other.
+        Nothing is filled from a sequence that needs gadolinium: that would show a hypothesis the answer.
         """
         images = self.without_gadolinium()
         fills = self.fill(images, wanted)
@@ -199,7 +203,7 @@ class _Case:
         there = frozenset(sequence for sequence, source in sources.items() if source is not None)
         if self.models.synthesiser is None or not plan.can_draw(there):
             return None
-        images: dict[Sequence, Slices] = dict(self.without_gadolinium())
+        images = self.without_gadolinium()
         images |= {sequence: fill.slices for sequence, fill in self.fill(images, plan.conditions).items()}
         background = np.full(self.brain.shape, -1, dtype=np.float32)
         condition = np.stack([np.asarray(images.get(sequence, background)) for sequence in plan.conditions])
@@ -238,6 +242,8 @@ def _judge(
     facts = release.manifest.identifier
     if case.models.identifier is None or facts is None:
         return indeterminate("the release holds no identifier")
+    if not case.without_gadolinium():
+        return indeterminate(GADOLINIUM_ALONE)
     tumour = case.tumour(case.without_gadolinium())
     condition = case.stack(case.without_gadolinium(), CONDITION)
     if condition is None or hypotheses is None or tumour is None:
@@ -265,8 +271,6 @@ def _foreign(
     if not SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
         return f"the brain measures {volume_ml:.0f} ml, expected {SMALLEST_BRAIN_ML:.0f} to {LARGEST_BRAIN_ML:.0f}"
     for sequence in dict.fromkeys(source for source in sources.values() if source is not None):
-        if sequence in NEEDS_GADOLINIUM:
-            return f"T1 and FLAIR could be drawn from {sequence} alone, which shows the answer"
         if sequence in harmonized and harmonized[sequence].likeness < UNRECOGNISED:
             return (
                 f"not recognised as {sequence} of a brain (r = {harmonized[sequence].likeness:.2f} with its redrawing)"
@@ -277,6 +281,13 @@ def _foreign(
 def indeterminate(reason: str) -> BbbResult:
     """Return the result of a case that cannot be judged."""
     return BbbResult("indeterminate", reason, None, None, None, None, None, None, 0)
+
+
+def _hypotheses_remarks(case: _Case) -> tuple[str, ...]:
+    """Say why nothing was drawn from images with gadolinium alone."""
+    if case.models.synthesiser is None or case.without_gadolinium():
+        return ()
+    return (f"T1Gd under either hypothesis: not drawn, {GADOLINIUM_ALONE}",)
 
 
 def _map_remarks(

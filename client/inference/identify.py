@@ -3,8 +3,9 @@
 Per volume, the consistency of a hypothesis is the share of its slices whose probability reaches lambda_c; a softmax of
 the two shares is compared with lambda_r (Nat Commun 17:2162). What the paper leaves open is decided here: no predicted
 tumour is indeterminate; equal shares are decided by the mean probabilities where these differ by at least `TIE_MARGIN`,
-and are indeterminate otherwise. Where a calibration was fitted, the score becomes a probability, and a case whose
-probability lies too close to one half is left undecided if the study says so. The identifier looks at a window of half
+and are indeterminate otherwise. Where a calibration was fitted, the score becomes a probability. It comes from the
+means, the decision from the shares: a case on whose side of one half the two disagree is left undecided, and, if the
+study says so, one whose probability lies too close to one half. The identifier looks at a window of half
 the slice's sides around the predicted tumour, not at the whole slice: few patients then teach it where to look.
 
 The ablation's plain classifier (`contrastive = false`) looks at T1, FLAIR and the mean of both hypotheses, the picture
@@ -36,6 +37,7 @@ TIE_MARGIN = 0.02
 NO_TUMOUR = "no tumour found"
 TIE = "tie"
 UNCERTAIN = "probability too close to one half"
+DISAGREEMENT = "shares and probability disagree"
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def identify_volume(
 
 
 def with_probability(result: BbbResult, calibration: PlattCurve | None, abstain_margin: float = 0.0) -> BbbResult:
-    """Return a decided case with its calibrated probability, undecided again where that is uncertain.
+    """Return a decided case with its calibrated probability, undecided again where that is uncertain or disagrees.
 
     Args:
         result: what the volume rule says; an indeterminate one comes back as it is.
@@ -124,9 +126,12 @@ def with_probability(result: BbbResult, calibration: PlattCurve | None, abstain_
     if calibration is None or result.status == "indeterminate":
         return result
     probability = calibration(result.score)
-    if abs(probability - 0.5) >= abstain_margin:
+    distance = probability - 0.5
+    against = distance < 0 if result.status == "disrupted" else distance > 0
+    if abs(distance) >= abstain_margin and not against:
         return replace(result, probability=probability)
-    return replace(result, status="indeterminate", reason=UNCERTAIN, decided_by=None, probability=probability)
+    reason = UNCERTAIN if abs(distance) < abstain_margin else DISAGREEMENT
+    return replace(result, status="indeterminate", reason=reason, decided_by=None, probability=probability)
 
 
 def identify_case(

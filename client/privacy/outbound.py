@@ -83,7 +83,11 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
     """
     permitted = permitted_groups(site, plan.domains(study)) - {LOCAL}
     counted = {group: count for group, count in sorted(update.patients.items()) if group in permitted}
-    patients = {group: count for group, count in counted.items() if count >= _patients_behind(group, policy, study)}
+    patients = {
+        group: count
+        for group, count in counted.items()
+        if min(count, update.fewest.get(group, count)) >= _patients_behind(group, policy, study)
+    }
     tensors = {
         name: tensor
         for name, tensor in update.tensors.items()

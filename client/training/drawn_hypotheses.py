@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 from torch import Tensor, nn
 
@@ -35,6 +35,7 @@ from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
 from common.study import SynthesiserStage, code_version
 
 FOLDER = "drawn"
+WINDOWS = "windows"
 CONDITION_CHANNELS = [STRUCTURAL.index(Sequence.T1), STRUCTURAL.index(Sequence.FLAIR)]
 
 log = logger(__name__)
@@ -87,20 +88,43 @@ class HypothesisDrawer:
         return tumour_windows(np.stack([*stack[CONDITION_CHANNELS], drawn.enhancing, drawn.non_enhancing]), tumour)
 
 
-def draw_or_recall(drawer: HypothesisDrawer, store: CaseStore, indices: list[int]) -> dict[int, Slices]:
+@dataclass(frozen=True)
+class KeptWindows:
+    """The drawn windows of one case where they are kept: read as they are needed, for all cases' would fill the memory.
+
+    Attributes:
+        path: the file.
+        count: n, slices inside the predicted tumour.
+    """
+
+    path: Path
+    count: int
+
+    def read(self) -> Slices:
+        """Return all windows, (4, n, h, w)."""
+        return load(self.path.read_bytes())[WINDOWS]
+
+    def read_one(self, number: int) -> Slices:
+        """Return the window of one slice, (4, h, w)."""
+        with safe_open(self.path, framework="np") as file:
+            found: Slices = file.get_slice(WINDOWS)[:, number : number + 1]
+        return found[:, 0]
+
+
+def draw_or_recall(drawer: HypothesisDrawer, store: CaseStore, indices: list[int]) -> dict[int, KeptWindows]:
     """Return the windows of the cases with these indices, drawn now unless an earlier round drew and kept them."""
     digest = drawer.digest()
-    found: dict[int, Slices] = {}
+    found: dict[int, KeptWindows] = {}
     for number, index in enumerate(indices, start=1):
-        case = store.cases[index]
-        path = _kept_at(case, digest)
-        windows = _recall(path)
-        if windows is None:
+        path = _kept_at(store.cases[index], digest)
+        kept = _find(path)
+        if kept is None:
             windows = drawer.draw(store, index)
             facts = {"synthetic": True, "models": digest, "use": "training input of the identifier"}
-            write_whole(path, save({"windows": windows}, {"drawn": json.dumps(facts, sort_keys=True)}))
+            write_whole(path, save({WINDOWS: windows}, {"drawn": json.dumps(facts, sort_keys=True)}))
             log.info("drew both hypotheses of case %d of %d, %d slices", number, len(indices), windows.shape[1])
-        found[index] = windows
+            kept = KeptWindows(path, windows.shape[1])
+        found[index] = kept
     return found
 
 
@@ -109,9 +133,10 @@ def _kept_at(case: CachedCase, digest: str) -> Path:
     return case.path.parent / FOLDER / f"{case.path.stem}.{sequences}.{digest}.safetensors"
 
 
-def _recall(path: Path) -> Slices | None:
+def _find(path: Path) -> KeptWindows | None:
+    """Return what an earlier round kept; None where there is nothing, or nothing whole."""
     try:
-        kept: Mapping[str, Slices] = load(path.read_bytes())
-        return kept["windows"]
-    except (OSError, KeyError, SafetensorError):
+        with safe_open(path, framework="np") as file:
+            return KeptWindows(path, file.get_slice(WINDOWS).get_shape()[1])
+    except (OSError, SafetensorError):
         return None

@@ -20,18 +20,23 @@ from client.precision import current_precision, half_precision
 from client.training.fill_memo import SHARED_MEMO, FillKey, FillMemo
 from client.training.folds import folds_of
 from client.training.pens import CrossFit, Pen, trained_domains
+from common.logs import logger
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.sequences import NEEDS_GADOLINIUM, Domain, Sequence
 from common.study import FOLDS, Stage, Study
 
 ET = 4
 
+log = logger(__name__)
+
 
 class Filler:
     """The frozen generator with the sites whose style its fills take: the site's own, else the reference centre's.
 
     With a `cross_fit`, a training patient is filled by the generator of the fold that the patient is not in; whoever is
-    in no fold, held-out patients above all, is filled by the generator of all.
+    in no fold, held-out patients above all, is filled by the generator of all. So is everybody in a sequence that a
+    fold, for want of patients, did not learn in the style of the fill: otherwise half of the patients would be filled
+    in another style, or with nothing.
     """
 
     def __init__(
@@ -45,6 +50,14 @@ class Filler:
         self.pen = Pen(generator, generator.domains, f"{weights_digest(generator)}.{current_precision()}")
         self.site, self.reference_site, self.memo, self.cross_fit = site, reference_site, memo, cross_fit
         self.device = device_of(generator)
+        self.crossed = frozenset(sequence for sequence in Sequence if self._both_folds_draw(sequence))
+
+    def _both_folds_draw(self, sequence: Sequence) -> bool:
+        """Whether either fold's generator learnt the very domain in which the generator of all fills a sequence."""
+        if self.cross_fit is None:
+            return False
+        domain, *of_folds = (self._domain(pen, sequence) for pen in (self.pen, *self.cross_fit.pens))
+        return all(each == domain for each in of_folds)
 
     @property
     def digest(self) -> str:
@@ -55,8 +68,9 @@ class Filler:
         parts = " ".join((self.pen.digest, *(pen.digest for pen in self.cross_fit.pens), folds))
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
-    def _pen_of(self, case: CachedCase) -> Pen:
-        return (self.cross_fit.pen_of(case.patient) if self.cross_fit else None) or self.pen
+    def _pen_of(self, case: CachedCase, sequence: Sequence) -> Pen:
+        crossed = self.cross_fit if sequence in self.crossed else None
+        return (crossed.pen_of(case.patient) if crossed else None) or self.pen
 
     def fill(
         self, store: CaseStore, batch: SliceBatch, present: Mapping[Sequence, Tensor], wanted: tuple[Sequence, ...]
@@ -80,8 +94,8 @@ class Filler:
         pens: list[Pen] = []
         for row, (index, number) in enumerate(zip(batch.case_index.tolist(), batch.slice_index.tolist(), strict=True)):
             there = {sequence for sequence, flags in present.items() if bool(flags[row])}
-            pen = self._pen_of(store.cases[index])
             for sequence in wanted:
+                pen = self._pen_of(store.cases[index], sequence)
                 source, target = self._way(pen, sequence, there)
                 if source is not None and target is not None:
                     places.append((row, sequence))
@@ -99,9 +113,14 @@ class Filler:
         codes: list[list[int]] = []
         for row, index in enumerate(batch.case_index.tolist()):
             there = {sequence for sequence, flags in present.items() if bool(flags[row])}
-            pen = self._pen_of(store.cases[index])
-            codes.append([self._code(pen, sequence, there) for sequence in wanted])
+            case = store.cases[index]
+            codes.append([self._code(self._pen_of(case, sequence), sequence, there) for sequence in wanted])
         return torch.tensor(codes)
+
+    def can_show(self, case: CachedCase, sequence: Sequence) -> bool:
+        """Whether a case's sequence is real or can be filled, without gadolinium."""
+        there = set(case.sequences).difference(NEEDS_GADOLINIUM)
+        return self._code(self._pen_of(case, sequence), sequence, there) != MISSING
 
     def _code(self, pen: Pen, sequence: Sequence, there: set[Sequence]) -> int:
         return REAL if sequence in there else MISSING if None in self._way(pen, sequence, there) else FILLED
@@ -109,7 +128,10 @@ class Filler:
     def _way(self, pen: Pen, sequence: Sequence, there: set[Sequence]) -> tuple[Sequence | None, Domain | None]:
         """Return from which sequence of those that are there, and in which domain, a missing one is drawn."""
         source = None if sequence in there else pick_source(sequence, there)
-        return source, pick_domain(pen.domains, sequence, self.site, self.reference_site)
+        return source, self._domain(pen, sequence)
+
+    def _domain(self, pen: Pen, sequence: Sequence) -> Domain | None:
+        return pick_domain(pen.domains, sequence, self.site, self.reference_site)
 
     def _draw(self, batch: SliceBatch, rows: list[int], keys: list[FillKey], pens: list[Pen]) -> list[Tensor]:
         """Return the fills of `keys`, (1, H, W) float16, remembered or drawn by `pens` from the sources in `rows`.
@@ -157,7 +179,11 @@ def open_filler(
             for fold in FOLDS
         )
         cross_fit = CrossFit(folds_of(store, study.seed), (first, second))
-    return Filler(generator, site, study.reference_site, cross_fit=cross_fit)
+    filler = Filler(generator, site, study.reference_site, cross_fit=cross_fit)
+    lent = [sequence for sequence in study.sequences if sequence not in filler.crossed]
+    if cross_fit is not None and lent:
+        log.warning("cross_fit: the generator of all fills %s, half of the patients were too few", ", ".join(lent))
+    return filler
 
 
 def contrast_free(batch: SliceBatch) -> dict[Sequence, Tensor]:

@@ -20,6 +20,7 @@ from client.training.accumulation import Term, minimise
 from client.training.gan_batch import GanBatch, GanDraw, holding
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
+from client.training.update import Counted
 from common.generative.adversarial import discriminator_loss, diversity_loss, generator_loss, r1_penalty
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED
@@ -217,23 +218,49 @@ class GanStep:
 
     def patients(self) -> dict[str, int]:
         """Return how many patients touch each parameter group: all, and those that hold each domain or its lesions."""
-        counts = {SHARED: len(self.store.patients(lambda case: bool(set(case.sequences) & set(self.own))))}
+        counts = {SHARED: len(self.store.patients(self._holds))}
         for sequence, number in self.own.items():
             domain = self.model.domains[number]
             counts[DOMAIN_PREFIX + domain.key] = len(self.store.patients(holding(sequence)))
             counts[DOMAIN_PREFIX + domain.twin.key] = len(self.store.patients(_lesion_of(sequence)))
         return {group: count for group, count in counts.items() if count}
 
+    def behind(self) -> dict[str, int]:
+        """Return the patients behind each loss: for pairs, cycles and lesions those that give such rows, else all."""
+        everyone = ("discriminator", "adversarial", "style", "diversity", "identity")
+        tumours = {case.patient for case, slices in zip(self.store.cases, self.store.with_tumour, strict=True)
+                   if len(slices) and self._holds(case)}  # fmt: skip
+        return dict.fromkeys(everyone, len(self.store.patients(self._holds))) | {
+            "lesion_style": len(tumours),
+            "paired": len(self.store.patients(lambda case: self.draw_rows.use_pairs and len(self._held(case)) > 1)),
+            "cycle": len(self.store.patients(self._can_be_unpaired)),
+        }
+
+    def _held(self, case: CachedCase) -> list[Sequence]:
+        """Return which of the site's domains a case holds."""
+        return [sequence for sequence in case.sequences if sequence in self.own]
+
+    def _holds(self, case: CachedCase) -> bool:
+        return bool(self._held(case))
+
+    def _can_be_unpaired(self, case: CachedCase) -> bool:
+        """Whether a row of this case can have a target that nothing is registered to."""
+        held, draw = self._held(case), self.draw_rows
+        other = len(held) < len(self.own) or (not draw.use_pairs and len(self.own) > 1)
+        return bool(held) and (bool(draw.foreign) or other)
+
     @torch.inference_mode()
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
         """Mean absolute error (grey levels of 255, in the brain) over registered pairs of `store`, and of copying."""
         drawn_errors: list[float] = []
         copy_errors: list[float] = []
+        measured: set[str] = set()
         for index, case in enumerate(store.cases):
-            held = [sequence for sequence in case.sequences if sequence in self.own]
+            held = self._held(case)
             usable = store.usable[index]
             if len(held) < 2 or not len(usable):
                 continue
+            measured.add(case.patient)
             batch = store.take([(index, int(k)) for k in usable[:: max(1, len(usable) // 4)]])
             for source, target in ((a, b) for a in held for b in held if a != b):
                 image, wanted = batch.images[source].to(self.device), batch.images[target].to(self.device)
@@ -244,8 +271,8 @@ class GanStep:
         if not drawn_errors:
             return {}
         return {
-            "mae": sum(drawn_errors) / len(drawn_errors),
-            "mae_copy": sum(copy_errors) / len(copy_errors),
+            "mae": Counted(sum(drawn_errors) / len(drawn_errors), len(measured)),
+            "mae_copy": Counted(sum(copy_errors) / len(copy_errors), len(measured)),
         }
 
 

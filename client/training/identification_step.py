@@ -28,6 +28,7 @@ from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
 from client.training.filled_inputs import enhancing_label, open_filler
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
+from client.training.update import Counted
 from client.training.validation import has_known_status, training_part
 from common.nets.identifier import Identifier
 from common.parameters import SHARED
@@ -68,7 +69,7 @@ class IdentificationStep:
         self.settings, self.store, self.drawer, self.device = settings, store, drawer, device
         patients = store.patients(has_known_status)
         drawn = draw_or_recall(drawer, store, [index for indices in patients.values() for index in indices])
-        self.windows = {index: windows for index, windows in drawn.items() if windows.shape[1]}
+        self.windows = {index: windows for index, windows in drawn.items() if windows.count}
         kept = [[index for index in indices if index in self.windows] for indices in patients.values()]
         labelled = [(_label_of(store.cases[indices[0]]), indices) for indices in kept if indices]
         by_label = [[indices for label, indices in labelled if label == wanted] for wanted in (0, 1)]
@@ -88,8 +89,9 @@ class IdentificationStep:
         labels: list[int] = []
         for _ in range(max(1, self.settings.batch_size // (2 if self.settings.contrastive else 1))):
             index = _one_of(_one_of(_one_of(self.groups, generator), generator), generator)
-            stack = torch.from_numpy(self.windows[index])
-            window = stack[:, int(torch.randint(stack.shape[1], (), generator=generator))]
+            kept = self.windows[index]
+            number = int(torch.randint(kept.count, (), generator=generator))
+            window = torch.from_numpy(kept.read_one(number))
             mirrored = [axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5]
             windows.append(window.flip(mirrored))
             labels.append(_label_of(self.store.cases[index]))
@@ -108,16 +110,16 @@ class IdentificationStep:
         return F.binary_cross_entropy_with_logits(logits.float(), batch.positive)
 
     @torch.no_grad()
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
         """Return the loss over all windows of held-out cases, one case a patient, patients weighing equally."""
         indices = [indices[0] for indices in store.patients(has_known_status).values()][:EVALUATION_PATIENTS]
         drawn = draw_or_recall(self.drawer, store, indices)
         losses = [
-            float(self._loss(self._all(windows, _label_of(store.cases[index])).to(self.device)))
+            float(self._loss(self._all(windows.read(), _label_of(store.cases[index])).to(self.device)))
             for index, windows in drawn.items()
-            if windows.shape[1]
+            if windows.count
         ]
-        return {"loss": sum(losses) / len(losses)} if losses else {}
+        return {"loss": Counted(sum(losses) / len(losses), len(losses))} if losses else {}
 
     def _all(self, windows: Slices, label: int) -> IdentificationBatch:
         stack = torch.from_numpy(windows).transpose(0, 1)
@@ -126,6 +128,10 @@ class IdentificationStep:
     def patients(self) -> dict[str, int]:
         """Return the number of patients with a known status and a found tumour; all parameters are shared."""
         return {SHARED: sum(len(group) for group in self.groups)}
+
+    def behind(self) -> dict[str, int]:
+        """Name no loss: all stand on all patients."""
+        return {}
 
 
 def pair_up(windows: Tensor, labels: Tensor) -> IdentificationBatch:

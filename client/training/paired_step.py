@@ -24,6 +24,7 @@ from client.training.filled_inputs import stack_of
 from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
+from client.training.update import Counted
 from common.generative.adversarial import discriminator_loss, generator_loss
 from common.generative.paired import dissimilarity, feature_distance, weighted_error
 from common.metrics.fidelity import mean_absolute_error, measure, to_greys
@@ -161,7 +162,7 @@ class PairedStep:
         return judged
 
     @torch.no_grad()
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
         """Return error and SSIM in the brain, and error in the tumour, from all that each held-out case holds.
 
         In grey levels of 255, one slice a patient (`fixed_slices`).
@@ -173,13 +174,19 @@ class PairedStep:
         true = to_greys(slices.images[self.settings.target].numpy()[:, 0])
         brain = slices.brain.numpy()[:, 0]
         found = measure(drawn, true, brain)
-        lesion = mean_absolute_error(drawn, true, brain & slices.whole_tumour.numpy()[:, 0])
-        scores = {} if found is None else {"mae": found.mae, "ssim": found.ssim}
-        return scores if lesion is None else {**scores, "mae_lesion": lesion}
+        inside = brain & slices.whole_tumour.numpy()[:, 0]
+        lesion = mean_absolute_error(drawn, true, inside)
+        all_of, with_lesion = (int(mask.any(axis=(1, 2)).sum()) for mask in (brain, inside))
+        scores = {} if found is None else {"mae": Counted(found.mae, all_of), "ssim": Counted(found.ssim, all_of)}
+        return scores if lesion is None else {**scores, "mae_lesion": Counted(lesion, with_lesion)}
 
     def patients(self) -> dict[str, int]:
         """Return the number of patients with the target and enough inputs; all parameters are shared."""
         return {SHARED: len(self.store.patients(self.teaches))}
+
+    def behind(self) -> dict[str, int]:
+        """Name no loss: all stand on all patients."""
+        return {}
 
 
 def _masses(batch: PairedBatch) -> dict[str, float]:

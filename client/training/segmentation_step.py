@@ -23,6 +23,8 @@ from client.training.patch_inputs import PatchInputs
 from client.training.segmentation_inputs import CompletedBatch, SegmentationInputs, SliceInputs, can_train
 from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import TumourTargets, deep_tumour_loss, tumour_loss, tumour_targets
+from client.training.update import Counted
+from client.training.validation import training_part
 from common.nets.segmenter import CHANNELS, Segmenter
 from common.nets.segmenter_plan import mirrored_axes
 from common.parameters import SHARED
@@ -74,8 +76,11 @@ class SegmentationStep:
         return deep_tumour_loss(levels, batch.targets.masks, batch.targets.known)
 
     @torch.no_grad()
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
-        """Return the loss and, per known channel, the Dice of fixed slices or patches of held-out cases, unaltered."""
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
+        """Return the loss and, per known channel, the Dice of fixed slices or patches of held-out cases, unaltered.
+
+        One slice or patch a patient; behind a Dice stand the patients that truly have some of the channel.
+        """
         completed = self.inputs.fixed(store)
         if completed is None:
             return {}
@@ -83,17 +88,23 @@ class SegmentationStep:
         with half_precision(self.device):
             parts = [self.model(rows) for rows in torch.split(batch.inputs, self.settings.batch_size)]
         logits = torch.cat(parts).float()
-        found = {"loss": float(tumour_loss(logits, batch.targets.masks, batch.targets.known))}
+        known = batch.targets.known
+        found = {"loss": Counted(float(tumour_loss(logits, batch.targets.masks, known)), int(known.any(1).sum()))}
         for number, channel in enumerate(CHANNELS):
-            rows = batch.targets.known[:, number]
+            rows = known[:, number]
             guess, truth = logits[rows, number] > 0, batch.targets.masks[rows, number] > 0
             if truth.any():
-                found[f"dice_{channel.lower()}"] = float(2 * (guess & truth).sum() / (guess.sum() + truth.sum()))
+                dice = float(2 * (guess & truth).sum() / (guess.sum() + truth.sum()))
+                found[f"dice_{channel.lower()}"] = Counted(dice, int(truth.flatten(1).any(1).sum()))
         return found
 
     def patients(self) -> dict[str, int]:
         """Return the number of patients with labels; all parameters are shared."""
         return {SHARED: len(self.store.patients(can_train))}
+
+    def behind(self) -> dict[str, int]:
+        """Name no loss: all stand on all patients."""
+        return {}
 
 
 def _inputs(
@@ -119,4 +130,4 @@ def build_step(
     if study.stages.segmenter is None or not isinstance(model, Segmenter):
         raise ValueError("the study has no segmenter stage, or the model is not its network")
     filler = open_filler(study, domains, site_name, store, frozen)
-    return SegmentationStep(model, study.stages.segmenter, store, filler, device)
+    return SegmentationStep(model, study.stages.segmenter, training_part(store, study), filler, device)

@@ -28,6 +28,8 @@ from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import tumour_loss, tumour_targets
+from client.training.update import Counted
+from client.training.validation import training_part
 from common.generative.noise_schedule import schedule_of
 from common.generative.objectives import DiffusionObjective, DirectObjective, FlowObjective, Objective
 from common.nets.conditional_unet import ConditionalUNet
@@ -154,7 +156,7 @@ class SynthesisStep:
         return synthesis, tumour_loss(drawn.tumour_logits, batch.tumour, batch.tumour_known)
 
     @torch.no_grad()
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
         """Return both losses on fixed slices of held-out cases at fixed, evenly spaced times and fixed noise."""
         slices = fixed_slices(store, self.can_train)
         if slices is None:
@@ -167,17 +169,35 @@ class SynthesisStep:
             t = self.objective.time_at((2 * number + 1) / (2 * EVALUATION_TIMES), count)
             batch = self._noised(store, slices, conditions, t, generator)
             totals += torch.stack(self._losses(batch)).cpu() / EVALUATION_TIMES
-        return {"synthesis": float(totals[0]), "segmentation": float(totals[1])}
+            patients = int((batch.weight > 0).flatten(1).any(1).sum()), int(batch.tumour_known.any(1).sum())
+        found = zip(("synthesis", "segmentation"), totals.tolist(), patients, strict=True)
+        return {name: Counted(value, count) for name, value, count in found if count}
 
     def patients(self) -> dict[str, int]:
         """Return the number of patients that teach anything; all parameters are shared."""
         return {SHARED: len(self.store.patients(self.can_train))}
 
+    def behind(self) -> dict[str, int]:
+        """Return the patients behind either loss; their sum stands on the fewer, or it would tell the rarer one."""
+        drawn, labelled = len(self.store.patients(self._is_drawn)), len(self.store.patients(_is_labelled))
+        there = [count for count in (drawn, labelled) if count]
+        return {"synthesis": drawn, "segmentation": labelled, "loss": min(there)}
+
     def can_train(self, case: CachedCase) -> bool:
         """Whether a case has something to draw from without gadolinium, and a target for either loss."""
+        return self._has_target(case) or _is_labelled(case)
+
+    def _has_target(self, case: CachedCase) -> bool:
         told = not self.settings.use_label or enhancing_label(case) is not None
-        drawn = Sequence.T1GD in case.sequences and told
-        return has_condition(case) and (drawn or case.label_kind is not LabelKind.NONE)
+        return has_condition(case) and Sequence.T1GD in case.sequences and told
+
+    def _is_drawn(self, case: CachedCase) -> bool:
+        """Whether a case's T1Gd is learnt from: its difference from T1 needs a T1, real or filled."""
+        return self._has_target(case) and (self.base is None or self.filler.can_show(case, Sequence.T1))
+
+
+def _is_labelled(case: CachedCase) -> bool:
+    return has_condition(case) and case.label_kind is not LabelKind.NONE
 
 
 def _masses(batch: SynthesisBatch) -> dict[str, float]:
@@ -230,4 +250,4 @@ def build_step(
     if study.stages.synthesiser is None or not isinstance(model, ConditionalUNet):
         raise ValueError("the study has no synthesiser stage, or the model is not its network")
     filler = open_filler(study, domains, site_name, store, frozen)
-    return SynthesisStep(model, study.stages.synthesiser, store, filler, device)
+    return SynthesisStep(model, study.stages.synthesiser, training_part(store, study), filler, device)

@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from client.allocator import keep_freed_memory
+from client.data.dataset import CaseStore
 from client.monitor import StepDone, report_step
 from client.precision import computing_in
+from client.privacy.policy import patients_behind_training
 from client.site import Site
 from client.training.checkpoint import load_optimisers, save_optimisers
 from client.training.compilation import channels_last_on_cuda, compile_parts, compiles
@@ -23,7 +25,7 @@ from client.training.earlier import EarlierModels
 from client.training.folds import fold_store
 from client.training.prefetch import drawn_ahead, prefetches
 from client.training.row_budget import RowBudget, within
-from client.training.trainer import TrainingStep, draw_batches, fit, rate_of
+from client.training.trainer import NothingToTrainError, TrainingStep, draw_batches, fit, rate_of
 from client.training.update import Counted, LocalUpdate
 from common.errors import StudyError
 from common.files import write_whole
@@ -135,7 +137,9 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         scores = step.evaluate(site.held_out)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
     _keep(state, task, step, tensors, prefixes)
-    return LocalUpdate(tensors, prefixes, step.patients(), _counted(losses, scores, step, site))
+    patients, behind = step.patients(), step.behind()
+    fewest = {group: count for group, count in behind.items() if group in patients}
+    return LocalUpdate(tensors, prefixes, patients, _counted(losses, scores, step), fewest)
 
 
 def _settings(task: Task) -> StageSettings:
@@ -163,8 +167,20 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
         compile_parts(model)
     domains, store = task.plan.domains(task.study), site.training
     if task.stage in FOLDS:
-        store = fold_store(store, FOLDS.index(task.stage), task.study.seed)
+        store = _fold_of(site, task)
     return bench.step_builder(task.stage)(model, task.study, domains, site.name, store, frozen, bench.device)
+
+
+def _fold_of(site: Site, task: Task) -> CaseStore:
+    """Return the fold's half of the training cases; nothing trained on fewer patients than the minimum could leave."""
+    store = fold_store(site.training, FOLDS.index(task.stage), task.study.seed)
+    patients = len(store.patients(lambda case: bool(case.sequences)))
+    minimum = patients_behind_training(site.policy, task.study)
+    if patients < minimum:
+        raise NothingToTrainError(
+            f"{task.stage}: {patients} patients, fewer than the {minimum} that must stand behind it"
+        )
+    return store
 
 
 def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, device: torch.device) -> dict[str, float]:
@@ -194,11 +210,8 @@ def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, 
     state.forget_before(task.stage, task.round - 1)
 
 
-def _counted(
-    losses: Mapping[str, float], scores: Mapping[str, float], step: TrainingStep, site: Site
-) -> dict[str, Counted]:
-    """Put behind each loss the patients trained on, behind each score the held-out patients."""
-    trained = max(step.patients().values(), default=0)
-    held_out = len(site.held_out.patients())
-    metrics = {f"training.{name}": Counted(value, trained) for name, value in losses.items()}
-    return metrics | {f"held_out.{name}": Counted(value, held_out) for name, value in scores.items()}
+def _counted(losses: Mapping[str, float], scores: Mapping[str, Counted], step: TrainingStep) -> dict[str, Counted]:
+    """Put behind each loss the patients that can contribute to it; each score brings those that it was measured on."""
+    behind, fewest = step.behind(), min(step.patients().values(), default=0)
+    metrics = {f"training.{name}": Counted(value, behind.get(name, fewest)) for name, value in losses.items()}
+    return metrics | {f"held_out.{name}": score for name, score in scores.items()}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
 from client.training.compilation import eager_where_compiling_fails
+from client.training.update import Counted
 from common.errors import DataError
 from common.study import StageSettings
 
@@ -43,12 +44,23 @@ class TrainingStep(Protocol):
         """Move the model by one step and return its losses. Raises NonFiniteLossError before any optimiser moves."""
         ...
 
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
-        """Return losses on a few fixed slices of held-out cases; empty where none fit."""
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
+        """Return losses on a few fixed slices of held-out cases, each with the patients that it was measured on.
+
+        What no patient fits is left out.
+        """
         ...
 
     def patients(self) -> dict[str, int]:
         """Return, per parameter group, the number of this site's patients that touch it."""
+        ...
+
+    def behind(self) -> dict[str, int]:
+        """Return, per training loss, the number of patients that can contribute to it.
+
+        A loss that is not named counts as the smallest group's. A parameter group is named where some number in it
+        rests on fewer patients than touch the group.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.parameters import StateDict
 
@@ -24,9 +24,11 @@ class LocalUpdate:
         local_prefixes: prefixes of the tensors that are the site's own.
         patients: per parameter group, the patients that touched it.
         metrics: `training.<loss>` and `held_out.<score>`.
+        fewest: groups of which some number rests on fewer patients than touched the group, and on how many.
     """
 
     tensors: StateDict
     local_prefixes: tuple[str, ...]
     patients: dict[str, int]
     metrics: dict[str, Counted]
+    fewest: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,8 @@
-"""The patients on whom the identifier is validated: training patients of known status that this stage does not see.
+"""The patients on whom the identifier is validated: training patients that it, segmenter and synthesiser do not see.
 
-They are no held-out patients: the earlier stages may have trained on them. What is fitted on them is therefore a little
-too sure of itself, and is judged on held-out patients like everything else.
+They are no held-out patients: the generator has trained on them, and without a cross-fit fills what they lack a little
+too well. What is fitted on them may therefore be a little too sure of itself, and is judged on held-out patients like
+everything else.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ def validation_patients(store: CaseStore, study: Study) -> frozenset[str]:
     """Return the validation patients of a site's training cases.
 
     The study's share is taken of either status, by a hash of the patient key, so that both are there where the site has
-    two of each; a single patient of a status is trained on. Nobody is kept where they would be too few for their
-    counts to leave the site, as the study asks; a stricter site sends nothing of them.
+    two of each; a single patient of a status is trained on. Nobody is kept where those of a status would be too few for
+    their counts to leave the site, as the study asks; a stricter site sends nothing of them. To leave out the rare
+    status alone would make the other one look as frequent as it is not.
     """
     settings = study.stages.identifier
     if settings is None or settings.validation_fraction == 0:
@@ -36,12 +38,13 @@ def validation_patients(store: CaseStore, study: Study) -> frozenset[str]:
         by_status.setdefault(enhancing_label(store.cases[indices[0]]), []).append(patient)
     seed = derive_seed(study.seed, "validation")
     splits = [split_patients(patients, settings.validation_fraction, seed) for patients in by_status.values()]
-    kept = frozenset(patient for split in splits for patient in split.held_out)
-    return kept if len(kept) >= study.reporting.minimum_count else frozenset()
+    if any(0 < len(split.held_out) < study.reporting.minimum_count for split in splits):
+        return frozenset()
+    return frozenset(patient for split in splits for patient in split.held_out)
 
 
 def training_part(store: CaseStore, study: Study) -> CaseStore:
-    """Return the cases that the identifier may train on."""
+    """Return the cases that the identifier, and what draws and segments for it, train on: all without validation."""
     kept = validation_patients(store, study)
     return _only(store, {case.patient for case in store.cases} - kept) if kept else store
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 40
-"""Equal bins of a score in [-1, 1]; the last one includes 1."""
+BINS = 10
+"""Equal bins of a score in [-1, 1]; the last one includes 1. Coarse, since a bin may hold a single patient."""
 
 ENOUGH = 1e-10
 MOST_STEPS = 100

@@ -24,7 +24,7 @@ PencilOf = Callable[[Subject], Pencil]
 
 
 def open_cross_fit(run: Path, release: Release, training: Mapping[str, Items[Subject]]) -> PencilOf | None:
-    """Return the choice of a generator for each training patient; None where the study does not cross-fit.
+    """Return the choice of a generator for each training patient; None where no fold was asked for, or one not trained.
 
     Args:
         run: the run's folder, where the fold generators stay: a release does not hold them.
@@ -35,6 +35,8 @@ def open_cross_fit(run: Path, release: Release, training: Mapping[str, Items[Sub
     if any(study.stages.of(fold) is None for fold in FOLDS):
         return None
     pencils = [_open_fold(run, release, fold) for fold in FOLDS]
+    if not all(pencil.domains for pencil in pencils):
+        return None
     folds = {site: split_in_two(_holdings(subjects), study.seed) for site, subjects in training.items()}
     return lambda subject: pencils[1 - folds[subject.site][subject.own.patient]]
 

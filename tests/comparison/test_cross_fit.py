@@ -43,6 +43,17 @@ def test_each_patient_is_given_the_other_folds_generator_with_the_domains_that_i
     assert all(torch.equal(tensor, drawn[name]) for name, tensor in first_values.generator.state_dict().items())
 
 
+def test_folds_that_no_site_trained_are_no_cross_fit(tmp_path):
+    study = parse_study(STUDY)
+    for fold in FOLDS:
+        state = build_model(fold, study, DOMAINS, torch_generator(study.seed, "initial", fold.value)).state_dict()
+        folder = tmp_path / "rounds" / fold.value / "1"
+        folder.mkdir(parents=True)
+        (folder / "round.json").write_text(json.dumps({}))
+        save_file(state, folder / "ema.safetensors")
+    assert open_cross_fit(tmp_path, SimpleNamespace(study=study, domains=DOMAINS), {"a": []}) is None
+
+
 def test_a_study_without_folds_has_no_cross_fit(tmp_path):
     study = parse_study(STUDY.replace("true", "false"))
     assert open_cross_fit(tmp_path, SimpleNamespace(study=study, domains=DOMAINS), {}) is None

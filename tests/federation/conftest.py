@@ -25,6 +25,7 @@ from client.data.dataset import CaseStore, SliceBatch  # noqa: E402
 from client.site import Site, site_of  # noqa: E402
 from client.training.tasks import Bench  # noqa: E402
 from client.training.trainer import NothingToTrainError  # noqa: E402
+from client.training.update import Counted  # noqa: E402
 from common.parameters import DOMAIN_PREFIX, SHARED  # noqa: E402
 from common.sequences import Domain, Sequence  # noqa: E402
 from common.study import Stage, Study, parse_study  # noqa: E402
@@ -91,11 +92,11 @@ class LinearStep:
                 total = total + (drawn - 2 * mean).square().mean()
         return total + 0.01 * self.model.private(torch.ones(1)).square().sum()
 
-    def evaluate(self, store: CaseStore) -> dict[str, float]:
+    def evaluate(self, store: CaseStore) -> dict[str, Counted]:
         if not store.cases:
             return {}
         batch = store.take([(index, 0) for index in range(len(store.cases))])
-        return {"loss": float(self._loss(batch).detach())}
+        return {"loss": Counted(float(self._loss(batch).detach()), len(store.patients()))}
 
     def patients(self) -> dict[str, int]:
         counts = {SHARED: len(self.store.patients())}
@@ -104,6 +105,9 @@ class LinearStep:
                 self.store.patients(lambda case, d=domain: d.sequence in case.sequences)
             )
         return {group: count for group, count in counts.items() if count}
+
+    def behind(self) -> dict[str, int]:
+        return {"loss": len(self.store.patients())}
 
 
 def linear_step(trains: Callable[..., bool] = lambda store: True, heads: bool = True) -> Callable[[Stage], Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from client.training.accumulation import Term, minimise
+from client.training.update import Counted
 from common.parameters import SHARED
 from common.sequences import Sequence
 
@@ -43,11 +44,14 @@ class PartedStep:
         self.seen.append((len(batch.x), torch.are_deterministic_algorithms_enabled()))
         return {"loss": Term((self.model.trunk(batch.x) - 2 * batch.x).square().mean())}
 
-    def evaluate(self, store: Any) -> dict[str, float]:
+    def evaluate(self, store: Any) -> dict[str, Counted]:
         return {}
 
     def patients(self) -> dict[str, int]:
         return {SHARED: 2}
+
+    def behind(self) -> dict[str, int]:
+        return {}
 
 
 def trained(tiny: SimpleNamespace, hardware: str) -> tuple[bytes, list[tuple[int, bool]]]:

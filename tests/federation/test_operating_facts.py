@@ -24,7 +24,7 @@ def sums() -> tuple[np.ndarray, np.ndarray]:
     decisions[:, :8, 0, DECISIONS.index("disrupted")] = 0.5
     decisions[:, 8:, 0, DECISIONS.index("intact")] = 0.5
     scores = np.zeros((2, BINS))
-    scores[0, 12], scores[1, 30] = 0.5, 0.5
+    scores[0, 3], scores[1, 7] = 0.5, 0.5
     return decisions, scores
 
 

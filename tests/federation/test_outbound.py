@@ -85,3 +85,12 @@ def test_statistics_leave_under_the_rule_for_numbers_and_weights_under_that_for_
     assert (sorted(few.tensors), few.withheld) == (["trunk"], ("statistics",))
     enough = allow_update(update, "a", policy, tiny.make_study(reporting="minimum_count = 4"), PLAN)
     assert sorted(enough.tensors) == ["statistics.decisions", "trunk"] and enough.withheld == ()
+
+
+def test_a_table_of_either_status_leaves_only_with_enough_patients_of_each(tiny: SimpleNamespace) -> None:
+    def sent(rarer: int) -> dict[str, int]:
+        update = LocalUpdate({"statistics.scores": torch.ones(1)}, (), {"statistics": 9}, {}, {"statistics": rarer})
+        policy = Policy(minimum_patients=4, approved_studies=("*",))
+        return allow_update(update, "a", policy, tiny.make_study(), PLAN).patients
+
+    assert (sent(rarer=3), sent(rarer=4)) == ({}, {"statistics": 9})

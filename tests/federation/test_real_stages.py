@@ -140,6 +140,27 @@ def test_all_stages_train_report_and_resume(
     assert "domain/b:T2:lesion" in heads and "domain/b:T2:lesion" not in groups
 
 
+def test_a_site_with_too_few_patients_for_a_fold_sits_it_out_and_the_run_ends_well(
+    hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hospitals["a"].write_text(hospitals["a"].read_text().replace("minimum_patients = 1", "minimum_patients = 4"))
+    study = tiny.make_study(
+        ("a",),
+        federation='required = ["a"]\nquorum = 1',
+        stages__generator="rounds = 2\nlocal_steps = 1\nbatch_size = 2\ncross_fit = true",
+        stages__synthesiser="rounds = 1\nlocal_steps = 1\nbatch_size = 2\ndiffusion_steps = 20\nsampling_steps = 2",
+    )
+    client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
+    done = run_federation(study, {"a": hospitals["a"]}, tmp_path / "run", client=client)
+    done.require_complete()
+    assert done.faults == ()
+    records = [json.loads(line) for line in (done.out / "metrics.jsonl").read_text().splitlines()]
+    sat_out = [(record["stage"], record["sat_out"]) for record in records]
+    folds = [(fold.value, ["a"]) for fold in FOLDS for _ in range(2)]
+    assert sat_out == [("generator", [])] * 2 + folds + [("synthesiser", [])]
+    assert "the generator of all fills T1, T1Gd, T2, FLAIR" in caplog.text
+
+
 def test_a_cross_fit_trains_two_more_generators_on_half_the_patients_and_does_not_release_them(
     hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path
 ) -> None:

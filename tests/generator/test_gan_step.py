@@ -171,6 +171,26 @@ def test_r1_is_counted_on_every_nth_step(make_store, make_study, domains, monkey
     assert len(counted) == 2
 
 
+def test_a_loss_of_pairs_rests_on_the_patients_that_have_pairs(make_store, make_study, domains):
+    store = make_store((T1,), BOTH, (T1,), (T1,), (T2,))
+    behind = step_on(store, make_study("use"), domains).behind()
+    assert (behind["adversarial"], behind["paired"], behind["cycle"]) == (5, 1, 5)
+    assert step_on(store, make_study("ignore"), domains).behind()["paired"] == 0
+    assert step_on(make_store(BOTH, (T1,)), make_study("use"), domains[2:4], site="b").behind()["cycle"] == 1
+
+
+def test_a_score_of_a_rare_pair_is_counted_as_the_one_patient_it_was_measured_on(make_store, make_study, domains):
+    step = step_on(make_store(BOTH, BOTH), make_study("use"), domains)
+    scores = step.evaluate(make_store((T1,), BOTH, (T1,), (T1,), (T2,)))
+    assert {name: score.patients for name, score in scores.items()} == {"mae": 1, "mae_copy": 1}
+
+
+def test_every_loss_that_is_reported_says_who_stands_behind_it(make_store, make_study, domains):
+    step = step_on(make_store(BOTH, (T1,)), make_study("use", "diversity_weight = 1.0"), domains)
+    reported = {name for batch in batches(step, 8) for name in step(batch)}
+    assert {"paired", "cycle", "lesion_style", "diversity"} < reported <= set(step.behind())
+
+
 def test_the_step_is_deterministic(make_store, make_study, domains):
     store = make_store(BOTH, BOTH)
     results = []
@@ -186,4 +206,4 @@ def test_learning_the_negative_beats_copying(make_store, make_study, domains):
     step = step_on(store, make_study("use"), domains)
     fit(step, batches(step, 60), lambda number, losses: None)
     scores = step.evaluate(store)
-    assert scores["mae"] < 0.6 * scores["mae_copy"]
+    assert scores["mae"].value < 0.6 * scores["mae_copy"].value

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from client.inference import completion
-from client.inference.completion import complete_case
+from client.inference.completion import GADOLINIUM_ALONE, complete_case
 from client.inference.identify import UNCERTAIN, identify_volume
 from client.inference.models import open_models, trained_domains
 from common.errors import DataError
@@ -69,12 +69,13 @@ def test_a_real_t1gd_does_not_move_the_hypotheses_or_the_status(release, models,
     assert with_gadolinium.bbb == without.bbb
 
 
-def test_a_case_of_gadolinium_images_alone_is_drawn_but_not_judged(release, models, make_case):
+def test_from_gadolinium_images_alone_no_hypothesis_is_drawn_and_no_barrier_judged(release, models, make_case):
     done = complete_case(make_case(T1GD), release, "hospital-a", models)
-    assert done.t1gd_enhancing is not None
-    assert done.bbb.status == "indeterminate"
-    assert done.bbb.reason.startswith("foreign input: T1 and FLAIR could be drawn from T1Gd alone")
-    assert done.t1gd_chosen is None
+    assert done.hypotheses is None and done.t1gd_chosen is None
+    assert done.condition == {T1: None, FLAIR: None}
+    assert (done.bbb.status, done.bbb.reason) == ("indeterminate", GADOLINIUM_ALONE)
+    assert done.remarks == (f"T1Gd under either hypothesis: not drawn, {GADOLINIUM_ALONE}",)
+    assert set(done.filled) == {T1, T2, FLAIR} and done.tumour_probability is not None  # the rest needs no such secret
 
 
 def test_a_brain_of_implausible_size_is_foreign_input(release, models, make_case):

@@ -18,7 +18,7 @@ def test_a_known_curve_is_recovered_from_many_patients():
 
 def test_mirrored_scores_give_one_half_in_the_middle():
     counts = np.zeros((2, BINS))
-    counts[0, [3, 15]] = counts[1, [BINS - 4, BINS - 16]] = 1
+    counts[0, [1, 4]] = counts[1, [BINS - 2, BINS - 5]] = 1
     found = fit_platt(counts)
     assert found is not None and found(0.0) == pytest.approx(0.5)
 
@@ -34,7 +34,7 @@ def test_separated_classes_are_not_given_certainty():
 
 def test_a_score_that_falls_with_the_class_or_a_single_class_has_no_curve():
     counts = np.zeros((2, BINS))
-    counts[1, 2], counts[0, 30] = 5, 5
+    counts[1, 1], counts[0, 7] = 5, 5
     assert fit_platt(counts) is None
     counts[0] = 0
     assert fit_platt(counts) is None

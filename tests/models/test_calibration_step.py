@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from client.data.dataset import CaseStore
 from client.training.calibration_step import CalibrationStep, count_case
 from client.training.drawn_hypotheses import HypothesisDrawer
+from client.training.tasks import step_builder
 from client.training.trainer import NothingToTrainError
 from client.training.validation import training_part, validation_part, validation_patients
 from common.metrics.operating_point import TABLE_SHAPE, best_operating_point
 from common.metrics.platt import BINS
+from common.nets.stage_models import build_model
 from common.nets.validation_table import ValidationTable
 from common.parameters import STATISTICS, group_of
-from common.sequences import STRUCTURAL
-from common.study import IdentifierStage, Study
+from common.sequences import STRUCTURAL, Sequence
+from common.study import IdentifierStage, Stage, Study
 from server.aggregation.weighted import weighted_mean
 
 
@@ -53,6 +55,33 @@ def test_patients_too_few_to_be_counted_are_trained_on(study: Study, store: Case
     assert validation_patients(store, validated(study, minimum=3)) == frozenset()
     assert validation_patients(store, validated(study, fraction=0.0)) == frozenset()
     assert training_part(store, validated(study, minimum=3)) is store
+
+
+def test_nobody_is_kept_where_one_status_has_too_few_to_be_counted(study: Study, make_case) -> None:
+    def site(disrupted: int, intact: int) -> CaseStore:
+        cases = [make_case(f"d{number}", (Sequence.T1,), bbb=True) for number in range(disrupted)]
+        return CaseStore(
+            cases + [make_case(f"i{number}", (Sequence.T1,), bbb=False) for number in range(intact)], STRUCTURAL
+        )
+
+    asked = validated(study, fraction=0.5, minimum=2)
+    kept = {(d, i): len(validation_patients(site(d, i), asked)) for d, i in ((4, 4), (8, 2), (8, 0), (8, 1))}
+    assert kept == {(4, 4): 4, (8, 2): 0, (8, 0): 4, (8, 1): 4}
+
+
+@pytest.mark.parametrize("stage", [Stage.SYNTHESISER, Stage.SEGMENTER])
+def test_what_draws_and_segments_for_the_identifier_does_not_train_on_its_validation_patients(
+    study: Study, store: CaseStore, generator_model: nn.Module, stage: Stage
+) -> None:
+    def trained_on(asked: Study) -> set[str]:
+        model = build_model(stage, asked, (), torch.Generator().manual_seed(0))
+        frozen = {Stage.GENERATOR: generator_model}
+        step = step_builder(stage)(model, asked, (), "a", store, frozen, torch.device("cpu"))
+        return {case.patient for case in step.store.cases}
+
+    everybody = {case.patient for case in store.cases}
+    assert trained_on(validated(study)) == everybody - validation_patients(store, validated(study)) < everybody
+    assert trained_on(validated(study, fraction=0.0)) == everybody
 
 
 class BrightIsTrue(nn.Module):
@@ -118,5 +147,7 @@ def test_the_table_travels_as_statistics_and_counts_its_patients(store: CaseStor
     step = open_step(store, {}, monkeypatch)
     assert {group_of(name) for name in step.model.state_dict()} == {STATISTICS}
     assert step.patients() == {STATISTICS: 8}
+    assert step.behind() == {STATISTICS: 4}
+    assert open_step(CaseStore(store.cases[:5], STRUCTURAL), {}, monkeypatch).behind() == {STATISTICS: 2}
     with pytest.raises(NothingToTrainError):
         open_step(CaseStore([], STRUCTURAL), {}, monkeypatch)

@@ -70,7 +70,7 @@ def test_the_plain_classifier_trains_on_as_many_windows_as_the_batch_says(
 ) -> None:
     step = open_step(full_store, contrastive=False)
     assert step.draw(rng).inputs.shape == (4, 3, 16, 24)
-    assert step(step.draw(rng))["loss"] > 0 and step.evaluate(full_store)["loss"] > 0
+    assert step(step.draw(rng))["loss"] > 0 and step.evaluate(full_store)["loss"].value > 0
 
 
 def test_every_batch_holds_as_many_consistent_as_inconsistent_windows(
@@ -83,17 +83,17 @@ def test_every_batch_holds_as_many_consistent_as_inconsistent_windows(
 
 def test_overfitting_the_toy_cases_lowers_the_loss(open_step, make_case, rng: torch.Generator) -> None:
     step = open_step(CaseStore([make_case("p")], STRUCTURAL))
-    first = step.evaluate(step.store)["loss"]
+    first = step.evaluate(step.store)["loss"].value
     for _ in range(60):
         step(step.draw(rng))
-    assert step.evaluate(step.store)["loss"] < 0.5 * first
+    assert step.evaluate(step.store)["loss"].value < 0.5 * first
 
 
 def test_windows_lie_in_the_predicted_tumour_found_without_the_real_t1gd(open_step, make_case) -> None:
     case = make_case("p")
     step = open_step(CaseStore([case], STRUCTURAL))
-    assert step.windows[0].shape == (4, 2, 16, 24)  # the two slices with tumour
-    t1, _, enhancing, non_enhancing = step.windows[0]
+    assert step.windows[0].read().shape == (4, 2, 16, 24)  # the two slices with tumour
+    t1, _, enhancing, non_enhancing = step.windows[0].read()
     assert float(np.abs(enhancing - non_enhancing).max()) == pytest.approx(0.5, abs=1e-5)
     assert np.allclose(non_enhancing, t1, atol=1e-6)
 
@@ -106,14 +106,21 @@ def test_a_second_step_finds_what_the_first_one_drew(open_step, full_store: Case
 
     monkeypatch.setattr(drawn_hypotheses.HypothesisDrawer, "draw", never)
     second = open_step(full_store)
-    assert all(np.array_equal(first.windows[index], second.windows[index]) for index in (0, 1))
+    assert all(np.array_equal(first.windows[index].read(), second.windows[index].read()) for index in (0, 1))
 
 
 def test_a_damaged_drawing_is_drawn_again(open_step, full_store: CaseStore) -> None:
-    first = open_step(full_store)
-    for path in (full_store.cases[0].path.parent / "drawn").iterdir():
-        path.write_bytes(b"damaged")
-    assert np.array_equal(open_step(full_store).windows[0], first.windows[0])
+    first = open_step(full_store).windows[0].read()
+    for damage in (lambda whole: b"damaged", lambda whole: whole[:-1], lambda whole: b""):
+        for path in (full_store.cases[0].path.parent / "drawn").iterdir():
+            path.write_bytes(damage(path.read_bytes()))
+        assert np.array_equal(open_step(full_store).windows[0].read(), first)
+
+
+def test_a_window_read_alone_is_that_of_the_whole(open_step, full_store: CaseStore) -> None:
+    kept = open_step(full_store).windows[1]
+    assert kept.count == 2
+    assert all(np.array_equal(kept.read_one(number), kept.read()[:, number]) for number in range(2))
 
 
 def test_other_models_have_another_digest(open_step, full_store: CaseStore) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from client.inference.identify import (
+    DISAGREEMENT,
     NO_TUMOUR,
     TIE,
     UNCERTAIN,
@@ -104,6 +105,17 @@ def test_a_probability_near_one_half_decides_nothing_and_is_told() -> None:
     assert (result.status, result.reason, result.decided_by) == ("indeterminate", UNCERTAIN, None)
     assert result.probability == pytest.approx(1 / (1 + math.exp(-0.1)))
     assert result.score == judged.score
+
+
+@pytest.mark.parametrize(("plus", "minus"), [((0.6, 0.6, 0.6), (0.9, 0.9, 0.4)), ((0.9, 0.9, 0.4), (0.6, 0.6, 0.6))])
+def test_a_decision_that_the_probability_contradicts_is_none(plus: tuple[float, ...], minus: tuple[float, ...]) -> None:
+    judged = identify_volume(_probabilities(*plus), _probabilities(*minus))  # more slices, but the lower mean
+    assert judged.decided_by == "shares" and (judged.score < 0) == (judged.status == "disrupted")
+    result = with_probability(judged, PlattCurve(5.0, 0.0))
+    assert (result.status, result.reason, result.decided_by) == ("indeterminate", DISAGREEMENT, None)
+    assert (result.probability < 0.5) == (judged.status == "disrupted")
+    assert with_probability(judged, PlattCurve(5.0, 0.0), abstain_margin=0.3).reason == UNCERTAIN
+    assert with_probability(judged, PlattCurve(5.0, 0.0)).score == judged.score
 
 
 def test_a_wider_margin_never_decides_more_cases() -> None:

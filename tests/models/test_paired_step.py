@@ -178,8 +178,10 @@ def test_evaluation_measures_in_the_brain_from_all_that_a_case_holds(open_step, 
     step = open_step(store)
     scores = step.evaluate(store)
     assert set(scores) == {"mae", "ssim", "mae_lesion"}
-    unlabelled = CaseStore([make_case("u", (T1, CBV), label_kind=LabelKind.NONE)], EVERYTHING)
-    assert set(step.evaluate(unlabelled)) == {"mae", "ssim"}
+    unlabelled = make_case("u", (T1, CBV), label_kind=LabelKind.NONE)
+    assert set(step.evaluate(CaseStore([unlabelled], EVERYTHING))) == {"mae", "ssim"}
+    rarely = step.evaluate(CaseStore([store.cases[0], unlabelled, make_case("v", (T1,))], EVERYTHING))
+    assert {name: score.patients for name, score in rarely.items()} == {"mae": 2, "ssim": 2, "mae_lesion": 1}
     assert step.evaluate(CaseStore([make_case("n", (T1,))], EVERYTHING)) == {}
 
 

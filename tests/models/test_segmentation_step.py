@@ -80,7 +80,11 @@ def test_evaluation_tells_loss_and_dice_of_known_channels(open_step, full_store:
     step = open_step(full_store)
     scores = step.evaluate(full_store)
     assert set(scores) == {"loss", "dice_wt", "dice_tc", "dice_et"}
-    whole = CaseStore([make_case("w", label_kind=LabelKind.WHOLE)], STRUCTURAL)
-    assert set(step.evaluate(whole)) == {"loss", "dice_wt"}
+    whole = make_case("w", label_kind=LabelKind.WHOLE)
+    assert set(step.evaluate(CaseStore([whole], STRUCTURAL))) == {"loss", "dice_wt"}
+    three = step.evaluate(CaseStore([*full_store.cases, whole], STRUCTURAL))
+    assert {name: score.patients for name, score in three.items()} == {
+        "loss": 3, "dice_wt": 3, "dice_tc": 2, "dice_et": 1
+    }  # fmt: skip
     assert step.evaluate(CaseStore([], STRUCTURAL)) == {}
     assert step.patients() == {"shared": 2}

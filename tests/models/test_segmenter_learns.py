@@ -73,7 +73,7 @@ def test_two_patients_are_learnt_by_heart(two_patients: CaseStore, generator_mod
     fit(step, batches, lambda number, found: losses.append(found["loss"]), rate_of(settings, 1))
     model.eval()
     assert np.mean(losses[:10]) > 3 * LOSS and np.mean(losses[-20:]) < LOSS
-    assert step.evaluate(two_patients)["loss"] < LOSS
+    assert step.evaluate(two_patients)["loss"].value < LOSS
     for case in two_patients.cases:
         found = labels_of(segment_volume(model, np.stack([case.slices(sequence) for sequence in STRUCTURAL])))
         assert dice(found > 0, case.labels() > 0) > DICE

@@ -180,3 +180,19 @@ def test_evaluation_is_repeatable_and_empty_without_cases(open_step, full_store:
 def test_only_patients_that_teach_something_are_counted(open_step, make_case) -> None:
     cases = [make_case("p"), make_case("q", (T1GD,)), make_case("r", (Sequence.T2,))]
     assert open_step(CaseStore(cases, STRUCTURAL)).patients() == {"shared": 2}
+
+
+def test_the_sum_of_the_losses_does_not_tell_what_rests_on_one_patient(open_step, make_case) -> None:
+    cases = [make_case("p"), *(make_case(name, (T1, FLAIR)) for name in ("q", "r"))]
+    step = open_step(CaseStore(cases, STRUCTURAL))
+    assert step.behind() == {"synthesis": 1, "segmentation": 3, "loss": 1}
+    scores = step.evaluate(CaseStore(cases, STRUCTURAL))
+    assert {name: score.patients for name, score in scores.items()} == {"synthesis": 1, "segmentation": 3}
+    assert open_step(CaseStore(cases[1:], STRUCTURAL)).behind() == {"synthesis": 0, "segmentation": 2, "loss": 2}
+
+
+def test_a_difference_from_a_t1_that_nobody_can_draw_rests_on_nobody(open_step, make_case, generator_model) -> None:
+    store = CaseStore([make_case("p"), make_case("q", (T1GD, FLAIR))], STRUCTURAL)
+    assert open_step(store, target="difference").behind()["synthesis"] == 2
+    generator_model.domains = tuple(domain for domain in generator_model.domains if domain.sequence is not T1)
+    assert open_step(store, target="difference").behind()["synthesis"] == 1

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from client.training.trainer import NonFiniteLossError, descend, draw_batches, fit, rate_of
+from client.training.update import Counted
 from common.study import StageSettings
 
 
@@ -23,10 +24,13 @@ class _Counting:
     def __call__(self, batch: float) -> dict[str, float]:
         return {"loss": batch}
 
-    def evaluate(self, store: object) -> dict[str, float]:
+    def evaluate(self, store: object) -> dict[str, Counted]:
         return {}
 
     def patients(self) -> dict[str, int]:
+        return {}
+
+    def behind(self) -> dict[str, int]:
         return {}
 
 
