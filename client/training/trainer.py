@@ -22,6 +22,9 @@ Rate = Callable[[int], float]
 """What each learning rate is multiplied by at a step, by its number (from 1)."""
 
 LAST_RATE = 0.02
+"""Where a cosine ends and a warm-up begins, as a share of the stage's rate."""
+TENTHS_AT = (0.5, 0.8)
+"""Shares of the stage after which `"steps"` has divided the rate by ten: epochs 100 and 160 of 200 (CBSI)."""
 
 
 class TrainingStep(Protocol):
@@ -84,11 +87,25 @@ def rate_of(settings: StageSettings, round_number: int) -> Rate:
     """Return the share of the stage's learning rate at each step (from 1) of round `round_number` (from 1)."""
     steps, rounds = settings.local_steps, settings.rounds
 
-    def falling(number: int) -> float:
-        done = ((round_number - 1) * steps + number - 1) / (rounds * steps)
-        return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * min(done, 1))) / 2
+    def share(number: int) -> float:
+        return _share(settings, ((round_number - 1) * steps + number - 1) / (rounds * steps))
 
-    return falling if settings.learning_rate_decay == "cosine" else lambda number: 1.0
+    return share
+
+
+def _share(settings: StageSettings, done: float) -> float:
+    """Return the share of the learning rate where the share `done` of all the stage's steps is done."""
+    warm_up = settings.warm_up
+    if done < warm_up:
+        return LAST_RATE + (1 - LAST_RATE) * done / warm_up
+    match settings.learning_rate_decay:
+        case "none":
+            return 1.0
+        case "steps":
+            return 0.1 ** sum(done >= border for border in TENTHS_AT)
+        case "cosine":
+            left = min((done - warm_up) / (1 - warm_up), 1)
+            return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * left)) / 2
 
 
 def draw_batches(step: TrainingStep, count: int, generator: torch.Generator) -> Iterator[Any]:
