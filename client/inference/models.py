@@ -54,11 +54,6 @@ def open_models(release: Release, device: torch.device | None = None) -> Release
         segmenter=segmenter if isinstance(segmenter, Segmenter) else None,
         identifier=identifier if isinstance(identifier, Identifier) else None,
         maps=maps if isinstance(maps, MapSynthesiser) else None,
-        domains=trained_domains(release),
+        domains=tuple(domain for domain in release.trained_domains if not domain.lesion),
         device=place,
     )
-
-
-def trained_domains(release: Release) -> tuple[Domain, ...]:
-    """Return the image domains whose own tensors some site trained, in the generator's order."""
-    return tuple(domain for domain in release.trained_domains if not domain.lesion)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase
-from client.data.dataset import CaseStore
+from client.data.dataset import CaseStore, draw_below
 from client.training.batches import move
 from common.sequences import Sequence
 
@@ -135,18 +135,18 @@ class GanDraw:
     def _pick(self, case: CachedCase, generator: torch.Generator) -> tuple[Sequence, int]:
         """Choose a source sequence of `case` and a target domain's number."""
         held = [sequence for sequence in case.sequences if sequence in self.own]
-        source = held[_below(len(held), generator)]
+        source = held[draw_below(len(held), generator)]
         chance = float(torch.rand((), generator=generator))
         if chance < IDENTITY_SHARE:
             return source, self.own[source]
         chance = (chance - IDENTITY_SHARE) / (1 - IDENTITY_SHARE)
         partners = [sequence for sequence in held if sequence != source]
         if self.use_pairs and partners and chance < OWN_PAIR_SHARE:
-            return source, self.own[partners[_below(len(partners), generator)]]
+            return source, self.own[partners[draw_below(len(partners), generator)]]
         if self.foreign and float(torch.rand((), generator=generator)) < FOREIGN_SHARE:
-            return source, self.foreign[_below(len(self.foreign), generator)]
+            return source, self.foreign[draw_below(len(self.foreign), generator)]
         numbers = [number for sequence, number in sorted(self.own.items()) if sequence != source] or [self.own[source]]
-        return source, numbers[_below(len(numbers), generator)]
+        return source, numbers[draw_below(len(numbers), generator)]
 
     def _latent(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.size, self.latent_size, generator=generator)
@@ -155,7 +155,3 @@ class GanDraw:
 def holding(sequence: Sequence) -> Callable[[CachedCase], bool]:
     """Return whether a case holds `sequence`."""
     return lambda case: sequence in case.sequences
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator).item())

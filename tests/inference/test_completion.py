@@ -10,7 +10,7 @@ import pytest
 from client.inference import completion
 from client.inference.completion import complete_case
 from client.inference.identify import UNCERTAIN, identify_volume
-from client.inference.models import open_models, trained_domains
+from client.inference.models import open_models
 from common.errors import DataError
 from common.release import Calibration
 from common.sequences import STRUCTURAL, Domain, Sequence
@@ -106,9 +106,9 @@ def test_domains_that_no_site_trained_are_not_offered(release):
     }
     stages[stage] = entry.model_copy(update={"lineage": entry.lineage.model_copy(update={"groups": groups})})
     lesser = replace(release, manifest=release.manifest.model_copy(update={"stages": stages}))
-    assert Domain("hospital-b", T1) in trained_domains(release)
-    assert Domain("hospital-b", T1) not in trained_domains(lesser)
-    assert Domain("hospital-b", FLAIR) in trained_domains(lesser)
+    assert Domain("hospital-b", T1) in open_models(release).domains
+    assert Domain("hospital-b", T1) not in open_models(lesser).domains
+    assert Domain("hospital-b", FLAIR) in open_models(lesser).domains
 
 
 def deciding(release, **changes):
