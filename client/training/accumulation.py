@@ -16,8 +16,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from client.memory import is_shortage
 from client.training.batches import cut, rows_in
-from client.training.row_budget import current_budget, is_shortage
+from client.training.row_budget import current_budget
 from client.training.trainer import take_step
 
 Batch = TypeVar("Batch")

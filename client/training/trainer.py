@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from client.compilation import eager_where_compiling_fails
 from client.data.dataset import CaseStore
-from client.training.compilation import eager_where_compiling_fails
 from common.errors import DataError
 from common.study import StageSettings
 

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 
 from client.allocator import keep_freed_memory
+from client.compilation import eager_where_compiling_fails, make_ready
 from client.precision import computing_in
-from client.training.compilation import channels_last_on_cuda, compile_parts, eager_where_compiling_fails
 from common.study import Stage
 from simulations.bench.case import case_of
 from simulations.bench.counts import count_flops, count_parameters, count_step
@@ -66,9 +66,8 @@ class Stopwatch:
         self.before = _forget_high_water(self.device)
         self.turns: list[Turn] = []
         self.workload = self._prepare()
-        if job.form == "ours" and job.device == "cuda":
-            channels_last_on_cuda(self.workload.model, self.device)
-            compile_parts(self.workload.model)
+        if job.form == "ours":
+            make_ready(self.workload.model, self.device)
         self.repeats = 1
         if job.task != "case":
             first, _ = clock(self._run, self.device)

@@ -98,6 +98,14 @@ def test_a_case_without_any_sequence_of_the_study_is_refused(release, models, ma
         complete_case(make_case(Sequence.ADC), release, None, models)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("wish", ["on", "off"])
+def test_released_networks_are_compiled_where_the_site_asks_for_it(release, wish):
+    models = open_models(release, wish=wish)
+    parts = models.generator.generator, models.synthesiser, models.segmenter.net, models.identifier
+    assert [part._compiled_call_impl is not None for part in parts] == [wish == "on"] * 4
+
+
 def test_domains_that_no_site_trained_are_not_offered(release):
     stages = dict(release.manifest.stages)
     stage, entry = next(iter(stages.items()))

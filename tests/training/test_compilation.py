@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from client.training.compilation import (
+from client.compilation import (
     compile_parts,
     compiles,
     eager_where_compiling_fails,
     lay_out_channels_last,
+    make_ready,
 )
 from client.training.trainer import fit
 
@@ -52,7 +53,7 @@ def said():
     heard: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: heard.append(record.getMessage())
-    log = logging.getLogger("gliofed.client.training.compilation")
+    log = logging.getLogger("gliofed.client.compilation")
     log.addHandler(handler)
     yield heard
     log.removeHandler(handler)
@@ -62,6 +63,14 @@ def said():
 def test_networks_are_compiled_on_a_gpu_unless_the_site_says_otherwise() -> None:
     assert compiles("auto", GPU) and not compiles("auto", CPU)
     assert compiles("on", CPU) and not compiles("off", GPU)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the compiler's own
+def test_a_model_is_made_ready_by_compiling_where_the_site_asks_for_it() -> None:
+    plain, compiled = Pair(), Pair()
+    make_ready(plain, CPU)
+    make_ready(compiled, CPU, "on")
+    assert [part._compiled_call_impl is not None for part in (plain.drawer, compiled.drawer)] == [False, True]
 
 
 def test_a_compiled_network_keeps_names_and_numbers(said) -> None:
@@ -108,6 +117,25 @@ def test_where_a_compiled_network_fails_when_it_runs_the_plain_one_goes_on(said)
     compile_parts(model, backend=lambda graph, inputs: broken)
     assert torch.equal(eager_where_compiling_fails(model, lambda: model(x)), net()(x))
     assert said == ["compiled networks do not run here (RuntimeError: view size is not compatible); going on without"]
+
+
+def test_a_compiled_network_that_only_draws_answers_by_itself_when_it_fails(said) -> None:
+    model, x = net(), torch.ones(1, 1, 8, 8)
+    compile_parts(model, backend=refuse)
+    with torch.inference_mode():
+        assert torch.equal(model(x), net()(x)) and torch.equal(model(x), net()(x))
+    assert len(said) == 1
+
+
+def test_the_end_of_memory_is_no_failure_to_compile(said) -> None:
+    def exhausted(*inputs: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = net()
+    compile_parts(model, backend=lambda graph, inputs: exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        model(torch.ones(1, 1, 8, 8))
+    assert not said and model._compiled_call_impl is not None
 
 
 def test_an_error_that_is_not_the_compilers_comes_back_from_the_plain_network(said) -> None:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
+from client.memory import is_shortage
 from common.logs import logger
 
 log = logger(__name__)
 
 Result = TypeVar("Result")
+Wish = Literal["auto", "on", "off"]
 
 
-def compiles(wish: Literal["auto", "on", "off"], device: torch.device) -> bool:
+def make_ready(model: nn.Module, device: torch.device, wish: Wish = "auto") -> None:
+    """Move a model to a device, into the form in which it trains and draws there; state and names stay.
+
+    Weights lie channels-last on CUDA, and networks are compiled where `wish` says so.
+    """
+    model.to(device)
+    channels_last_on_cuda(model, device)
+    if compiles(wish, device):
+        compile_parts(model)
+
+
+def compiles(wish: Wish, device: torch.device) -> bool:
     """Say whether a site's networks are compiled: as wished, and by default on a GPU only.
 
     On a CPU a paper-size network took minutes to compile and was no faster afterwards.
@@ -27,10 +40,12 @@ def compile_parts(model: nn.Module, backend: str | Callable[..., object] = "indu
     """Compile the networks of a stage's model in place, at their first call; its state keeps its names.
 
     A model that names them in `COMPILED_PARTS` has those children compiled, any other is compiled whole. A network
-    whose gradient is differentiated again (a discriminator under R1) cannot be compiled.
+    whose gradient is differentiated again (a discriminator under R1) cannot be compiled. A call in which compiling
+    fails, or what it wrote, is answered by the plain network, as are all that follow.
     """
     for part in _parts(model):
         part.compile(backend=backend)
+        part._compiled_call_impl = _plain_where_it_fails(part)
 
 
 def eager_where_compiling_fails(model: nn.Module, work: Callable[[], Result]) -> Result:
@@ -42,14 +57,37 @@ def eager_where_compiling_fails(model: nn.Module, work: Callable[[], Result]) ->
     try:
         return work()
     except RuntimeError as error:
-        compiled = [part for part in _parts(model) if part._compiled_call_impl is not None]
-        if not compiled:
+        if not _give_up(_parts(model), error):
             raise
+    return work()
+
+
+def _plain_where_it_fails(part: nn.Module) -> Callable[..., Any]:
+    """Return the compiled call of `part`, which falls back on the plain one; a backward pass is beyond its reach."""
+    compiled = part._compiled_call_impl
+    assert compiled is not None, "the part was compiled"  # noqa: S101
+
+    def call(*inputs: Any, **named: Any) -> Any:
+        try:
+            return compiled(*inputs, **named)
+        except RuntimeError as error:
+            if is_shortage(error):
+                raise
+            _give_up([part], error)
+        return part(*inputs, **named)
+
+    return call
+
+
+def _give_up(parts: Iterable[nn.Module], error: RuntimeError) -> bool:
+    """Run those of `parts` that are compiled without that from now on and say so; return whether there were any."""
+    compiled = [part for part in parts if part._compiled_call_impl is not None]
+    if compiled:
         reason = str(error).partition("\n")[0]
         log.warning("compiled networks do not run here (%s: %s); going on without", type(error).__name__, reason)
-        for part in compiled:
-            part._compiled_call_impl = None
-    return work()
+    for part in compiled:
+        part._compiled_call_impl = None
+    return bool(compiled)
 
 
 def channels_last_on_cuda(model: nn.Module, device: torch.device) -> None:
