@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,7 +15,6 @@ from common.logs import logger
 
 log = logger(__name__)
 
-Result = TypeVar("Result")
 Wish = Literal["auto", "on", "off"]
 
 
@@ -48,22 +49,31 @@ def compile_parts(model: nn.Module, backend: str | Callable[..., object] = "indu
         part._compiled_call_impl = _plain_where_it_fails(part)
 
 
-def eager_where_compiling_fails(model: nn.Module, work: Callable[[], Result]) -> Result:
-    """Do the work; where it fails with a compiled network of `model`, say so once and do it again without compiling.
+_trained: ContextVar[nn.Module | None] = ContextVar("trained_model", default=None)
+
+
+@contextmanager
+def training(model: nn.Module) -> Iterator[None]:
+    """Let every `minimise` inside the context give up compiling `model` where its compiled networks fail."""
+    token = _trained.set(model)
+    try:
+        yield
+    finally:
+        _trained.reset(token)
+
+
+def stop_compiling(error: BaseException) -> bool:
+    """Run the model that is trained plainly from now on; return whether any of it was compiled, and may have failed.
 
     Compilers fail while they compile, and as ordinary errors when what they wrote is run: a gradient laid out otherwise
     than they had assumed, for example. An error that is not theirs comes back from the second try.
     """
-    try:
-        return work()
-    except RuntimeError as error:
-        if not _give_up(_parts(model), error):
-            raise
-    return work()
+    model = _trained.get()
+    return isinstance(error, RuntimeError) and model is not None and _give_up(_parts(model), error)
 
 
 def _plain_where_it_fails(part: nn.Module) -> Callable[..., Any]:
-    """Return the compiled call of `part`, which falls back on the plain one; a backward pass is beyond its reach."""
+    """Return the compiled call of `part`, which falls back on the plain one; the way back is `minimise`'s to repeat."""
     compiled = part._compiled_call_impl
     assert compiled is not None, "the part was compiled"  # noqa: S101
 

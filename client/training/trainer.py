@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from client.compilation import eager_where_compiling_fails
+from client.compilation import training
 from client.data.dataset import CaseStore
 from common.errors import DataError
 from common.study import StageSettings
@@ -74,11 +73,11 @@ def fit(step: TrainingStep, batches: Iterable[Any], on_step: Listener, rate: Rat
     """
     groups = [group for optimiser in step.optimisers.values() for group in optimiser.param_groups]
     first = [group["lr"] for group in groups]
-    for number, batch in enumerate(batches, start=1):
-        for group, learning_rate in zip(groups, first, strict=True):
-            group["lr"] = learning_rate * rate(number)
-        losses = eager_where_compiling_fails(step.model, partial(step, batch))
-        on_step(number, losses)
+    with training(step.model):
+        for number, batch in enumerate(batches, start=1):
+            for group, learning_rate in zip(groups, first, strict=True):
+                group["lr"] = learning_rate * rate(number)
+            on_step(number, step(batch))
     for group, learning_rate in zip(groups, first, strict=True):
         group["lr"] = learning_rate
 

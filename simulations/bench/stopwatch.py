@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from client.allocator import keep_freed_memory
-from client.compilation import eager_where_compiling_fails, make_ready
+from client.compilation import make_ready, stop_compiling, training
 from client.precision import computing_in
 from common.study import Stage
 from simulations.bench.case import case_of
@@ -117,13 +117,19 @@ class Stopwatch:
         return prepare(job.stage, job.size, job.form, job.shape, self.device)
 
     def _run(self) -> None:
-        workload, job, training = self.workload, self.job, self.job.task == "training step"
-        work = workload.train if training else workload.infer
+        workload, job, trains = self.workload, self.job, self.job.task == "training step"
+        work = workload.train if trains else workload.infer
         if job.task == "case":
             work = case_of(workload.model, job.shape.rows, job.shape.height, job.shape.width, job.sampling_steps or 1)
-        workload.model.train(training)
-        with computing_in(self.precision), contextlib.nullcontext() if training else torch.inference_mode():
-            eager_where_compiling_fails(workload.model, work)
+        workload.model.train(trains)
+        mode = training(workload.model) if trains else torch.inference_mode()
+        with computing_in(self.precision), mode:
+            try:
+                work()
+            except RuntimeError as error:
+                if not stop_compiling(error):
+                    raise
+                work()
 
     def _repeat(self) -> None:
         for _ in range(self.repeats):

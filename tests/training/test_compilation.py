@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from torch import nn
 from client.compilation import (
     compile_parts,
     compiles,
-    eager_where_compiling_fails,
     lay_out_channels_last,
     make_ready,
 )
+from client.training.accumulation import Term, minimise
 from client.training.trainer import fit
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -115,7 +116,7 @@ def test_where_a_compiled_network_fails_when_it_runs_the_plain_one_goes_on(said)
 
     model, x = net(), torch.ones(1, 1, 8, 8)
     compile_parts(model, backend=lambda graph, inputs: broken)
-    assert torch.equal(eager_where_compiling_fails(model, lambda: model(x)), net()(x))
+    assert torch.equal(model(x), net()(x))
     assert said == ["compiled networks do not run here (RuntimeError: view size is not compatible); going on without"]
 
 
@@ -142,12 +143,63 @@ def test_an_error_that_is_not_the_compilers_comes_back_from_the_plain_network(sa
     model = net()
     compile_parts(model, backend=lambda graph, inputs: graph.forward)
     with pytest.raises(RuntimeError, match="channels"):
-        eager_where_compiling_fails(model, lambda: model(torch.ones(1, 5, 8, 8)))
+        model(torch.ones(1, 5, 8, 8))
 
 
-def test_an_error_of_the_work_itself_is_no_failure_to_compile() -> None:
+class NoWayBack(torch.autograd.Function):
+    """What a compiler wrote, right on the way there and broken on the way back."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, *gradient: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("the gradient is laid out otherwise")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    x: torch.Tensor
+
+
+class Duel:
+    """A judge that moves before the drawer, both on one drawing that is kept for the same batch, as in the GAN."""
+
+    def __init__(self) -> None:
+        self.model = Pair()
+        self.optimisers = {
+            name: torch.optim.SGD(getattr(self.model, name).parameters(), lr=0.1) for name in ("judge", "drawer")
+        }
+        self.kept: tuple[Pictures, torch.Tensor] | None = None
+
+    def drawn(self, batch: Pictures) -> torch.Tensor:
+        if self.kept is None or self.kept[0] is not batch:
+            self.kept = batch, self.model.drawer(batch.x)
+        return self.kept[1]
+
+    def __call__(self, batch: Pictures) -> dict[str, float]:
+        judged = lambda part: {"judged": Term(self.model.judge(self.drawn(part).detach()[:, :1]).mean())}  # noqa: E731
+        minimise(judged, batch, self.optimisers["judge"])
+        return minimise(lambda part: {"drawn": Term(self.drawn(part).mean())}, batch, self.optimisers["drawer"])
+
+
+def test_a_broken_way_back_is_gone_again_without_moving_the_judge_twice(said) -> None:
+    plain, broken = Duel(), Duel()
+    compile_parts(broken.model, backend=lambda graph, inputs: lambda *a: [NoWayBack.apply(graph.forward(*a)[0])])
+    batches = [Pictures(torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(seed))) for seed in (1, 2)]
+    for duel in (plain, broken):
+        fit(duel, batches, lambda number, losses: None)
+    assert said == [
+        "compiled networks do not run here (RuntimeError: the gradient is laid out otherwise); going on without"
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), broken.model.parameters(), strict=True))
+
+
+def test_an_error_of_a_loss_is_no_failure_to_compile() -> None:
+    optimiser = torch.optim.SGD(net().parameters(), lr=0.1)
     with pytest.raises(ZeroDivisionError):
-        eager_where_compiling_fails(net(), lambda: 1 // 0)
+        minimise(lambda part: {"loss": Term(torch.ones(()) * (1 // 0))}, Pictures(torch.ones(1, 1)), optimiser)
 
 
 def test_channels_last_changes_the_layout_and_no_value() -> None:
