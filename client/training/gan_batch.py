@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -95,7 +96,7 @@ class GanDraw:
 
     def __call__(self, generator: torch.Generator) -> GanBatch:
         """Draw source slices, target domains, references, styles and, where allowed, paired targets."""
-        drawn = self.store.draw(self.size, generator, lambda case: bool(set(case.sequences) & set(self.own)))
+        drawn = self.store.draw(self.size, generator, self._has_own)
         sources = mirror_some(drawn, generator)
         picks = [self._pick(self.store.cases[index], generator) for index in sources.case_index.tolist()]
         numbers = {number: sequence for sequence, number in self.own.items()}
@@ -132,6 +133,9 @@ class GanDraw:
             other_latent=other_latent,
         )
 
+    def _has_own(self, case: CachedCase) -> bool:
+        return any(sequence in self.own for sequence in case.sequences)
+
     def _pick(self, case: CachedCase, generator: torch.Generator) -> tuple[Sequence, int]:
         """Choose a source sequence of `case` and a target domain's number."""
         held = [sequence for sequence in case.sequences if sequence in self.own]
@@ -152,6 +156,7 @@ class GanDraw:
         return torch.randn(self.size, self.latent_size, generator=generator)
 
 
+@cache
 def holding(sequence: Sequence) -> Callable[[CachedCase], bool]:
-    """Return whether a case holds `sequence`."""
+    """Return whether a case holds `sequence`: one function for each."""
     return lambda case: sequence in case.sequences
