@@ -101,14 +101,16 @@ class StageSettings(Frozen):
     """What all stages have in common; one round is `local_steps` optimiser steps at each site.
 
     `learning_rate_decay = "cosine"` lets every rate of the stage fall along half a cosine, over all its rounds, to a
-    fiftieth; `"none"` keeps it.
+    fiftieth; `"steps"` divides it by ten at half and again at four fifths of them (CBSI's synthesiser); `"none"` keeps
+    it. Through `warm_up`, a share of the rounds, every rate first rises from a fiftieth (CBSI's identifier).
     """
 
     rounds: Positive = 4
     local_steps: Positive = 50
     batch_size: Annotated[int, Field(ge=1, le=512)] = 8
     learning_rate: Rate = 1e-3
-    learning_rate_decay: Literal["none", "cosine"] = "none"
+    learning_rate_decay: Literal["none", "cosine", "steps"] = "none"
+    warm_up: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     weight_decay: Weight = 1e-4
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -61,6 +62,7 @@ class CaseStore:
         tumour_share: float = 0.5,
     ) -> None:
         self.cases = tuple(cases)
+        self._fitting = lru_cache(maxsize=64)(self._fitting_now)
         self.sequences = sequences
         self.tumour_share = tumour_share
         self.usable: list[np.ndarray] = []
@@ -80,6 +82,10 @@ class CaseStore:
                 found.setdefault(case.patient, []).append(index)
         return dict(sorted(found.items()))
 
+    def _fitting_now(self, wanted: Callable[[CachedCase], bool]) -> list[list[int]]:
+        """Return the cases that `wanted` accepts, patient by patient; remembered, for each row of a batch asks anew."""
+        return list(self.patients(wanted).values())
+
     def draw(
         self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool] = lambda case: True
     ) -> SliceBatch:
@@ -94,23 +100,25 @@ class CaseStore:
     def draw_cases(self, count: int, generator: torch.Generator, wanted: Callable[[CachedCase], bool]) -> Iterator[int]:
         """Yield indices of `count` cases that `wanted` accepts, each drawn when it is needed, patient first.
 
+        Give the same function for the same question: what it accepts is found once.
+
         Raises:
             ValueError: where there is none.
         """
-        patients = list(self.patients(wanted).values())
+        patients = self._fitting(wanted)
         if not patients:
             raise ValueError("no case of this site fits")
         for _ in range(count):
             indices = patients[draw_below(len(patients), generator)]
             yield indices[draw_below(len(indices), generator)]
 
-    def take(self, picks: list[tuple[int, int]]) -> SliceBatch:
-        """Return the slices `(case index, slice index)` as one batch."""
+    def take(self, picks: list[tuple[int, int]], sequences: Iterable[Sequence] | None = None) -> SliceBatch:
+        """Return the slices `(case index, slice index)` as one batch, of all the store's sequences or of some alone."""
         cases = [self.cases[index] for index, _ in picks]
         height, width = cases[0].brain().shape[1:]
         images: dict[Sequence, Tensor] = {}
         present: dict[Sequence, Tensor] = {}
-        for sequence in self.sequences:
+        for sequence in self.sequences if sequences is None else sequences:
             stack = np.full((len(picks), 1, height, width), -1, dtype=np.float32)
             has = [sequence in case.sequences for case in cases]
             for row, case in enumerate(cases):

@@ -130,7 +130,7 @@ def complete_folder(
             on_case=lambda done, _: listen(before + done, steps),
         )
         failures += [f"{name}: {reason}" for name, reason in sorted(outcome.failures.items())]
-        models = open_models(opened)
+        models = open_models(opened, wish="auto" if site is None else site.hardware.compile)
         keep_freed_memory()
         for number, cached in enumerate(outcome.cases, start=before + len(pending) + len(failures) + 1):
             try:

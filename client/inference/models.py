@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from client.compilation import Wish, make_ready
 from client.inference.device import choose_device
 from common.errors import ReleaseError
 from common.nets.conditional_unet import ConditionalUNet
@@ -35,14 +36,20 @@ class ReleasedModels:
     device: torch.device
 
 
-def open_models(release: Release, device: torch.device | None = None) -> ReleasedModels:
-    """Load what `release` offers onto `device`, by default the one of `choose_device`.
+def open_models(release: Release, device: torch.device | None = None, wish: Wish = "auto") -> ReleasedModels:
+    """Load what `release` offers onto `device`, by default the one of `choose_device`, in the form that is fast there.
 
+    Args:
+        release: what was trained.
+        device: where it draws.
+        wish: whether its networks are compiled, as `[hardware] compile` of a site says.
     Raises:
         ReleaseError: where the release has no generator, without which nothing can be completed.
     """
     place = choose_device() if device is None else device
-    models = {stage: release.model(stage).to(place) for stage in release.stages}
+    models = {stage: release.model(stage) for stage in release.stages}
+    for model in models.values():
+        make_ready(model, place, wish)
     generator = models.get(Stage.GENERATOR)
     if not isinstance(generator, Ummgat):
         raise ReleaseError(f"{release.path}: holds no generator; complete needs a release that has one")
@@ -54,11 +61,6 @@ def open_models(release: Release, device: torch.device | None = None) -> Release
         segmenter=segmenter if isinstance(segmenter, Segmenter) else None,
         identifier=identifier if isinstance(identifier, Identifier) else None,
         maps=maps if isinstance(maps, MapSynthesiser) else None,
-        domains=trained_domains(release),
+        domains=tuple(domain for domain in release.trained_domains if not domain.lesion),
         device=place,
     )
-
-
-def trained_domains(release: Release) -> tuple[Domain, ...]:
-    """Return the image domains whose own tensors some site trained, in the generator's order."""
-    return tuple(domain for domain in release.trained_domains if not domain.lesion)

@@ -1,5 +1,7 @@
 """One optimiser step whose batch may be larger than memory: rows in parts, gradients summed, memory's end answered.
 
+Where what a compiler wrote fails, on the way back above all, the gradient is found once more by the plain network.
+
 A step states its losses as terms, each a mean over something (rows, weighted pixels), and the mass of each mean. A
 part's term then counts with its share of the whole batch's mass, so that the summed gradient is the whole batch's, to
 rounding, wherever a term is a mean over rows. It is an approximation, stated here, where a term mixes rows: soft Dice
@@ -16,8 +18,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from client.compilation import stop_compiling
+from client.memory import is_shortage
 from client.training.batches import cut, rows_in
-from client.training.row_budget import current_budget, is_shortage
+from client.training.row_budget import current_budget
 from client.training.trainer import take_step
 
 Batch = TypeVar("Batch")
@@ -44,6 +48,8 @@ def minimise(
 ) -> dict[str, float]:
     """Move `optimiser` down the gradient of the weighted sum of a batch's terms, in as many parts as memory asks for.
 
+    A try that fails for want of memory, or in what a compiler wrote, moves nothing and is repeated.
+
     Args:
         losses: terms of a batch or of a part of it.
         batch: dataclass of tensors whose first axis counts rows.
@@ -62,14 +68,18 @@ def minimise(
         try:
             return _in_parts(losses, batch, rows, optimiser, masses, clip_norm)
         except (MemoryError, RuntimeError) as error:
-            if not is_shortage(error):
+            short = is_shortage(error)
+            if not short and not stop_compiling(error):
                 raise
             # Its traceback would keep the activations of the forward pass alive.
             error.__traceback__ = None
         optimiser.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        budget.after_shortage(rows)
+        # Another object: what a step remembers of a batch belongs to the try that failed.
+        batch = cut(batch, 0, total)
+        if short:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            budget.after_shortage(rows)
 
 
 def _in_parts(

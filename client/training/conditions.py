@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from client.data.dataset import CaseStore, SliceBatch
+from client.inference.fill import pick_source
 from client.training.filled_inputs import Filler, contrast_free, stack_of
 from common.nets.embeddings import MISSING
 from common.sequences import Sequence
@@ -71,7 +73,7 @@ def drop_some(conditions: Conditions, probability: float, never: int | None, gen
 
 def _beside(filler: Filler, store: CaseStore, batch: SliceBatch, wanted: tuple[Sequence, ...], offset: int) -> Tensor:
     """Return the slices `offset` above those of the batch, (B, C, H, W)."""
-    cases = batch.case_index.tolist()
+    cases, present = batch.case_index.tolist(), contrast_free(batch)
     numbers = (batch.slice_index + offset).tolist()
     exists = [0 <= number < store.cases[case].depth for case, number in zip(cases, numbers, strict=True)]
     if offset:
@@ -79,7 +81,21 @@ def _beside(filler: Filler, store: CaseStore, batch: SliceBatch, wanted: tuple[S
             [
                 (case, number if here else number - offset)
                 for case, number, here in zip(cases, numbers, exists, strict=True)
-            ]
+            ],
+            _read_for(present, wanted),
         )
-    stack = stack_of(filler.fill(store, batch, contrast_free(batch), wanted), wanted)
+    stack = stack_of(filler.fill(store, batch, present, wanted), wanted)
     return torch.where(torch.tensor(exists)[:, None, None, None], stack, BACKGROUND)
+
+
+def _read_for(present: Mapping[Sequence, Tensor], wanted: tuple[Sequence, ...]) -> tuple[Sequence, ...]:
+    """Return what a neighbouring slice is read for: `wanted`, and what the missing ones among them are filled from.
+
+    What a case holds is true of all its slices, so `present`, (B,) bool per sequence, is the middle slice's.
+    """
+    needed = dict.fromkeys(wanted)
+    for row in range(len(next(iter(present.values())))):
+        there = {sequence for sequence, flags in present.items() if bool(flags[row])}
+        sources = (pick_source(sequence, there) for sequence in wanted if sequence not in there)
+        needed |= dict.fromkeys(source for source in sources if source is not None)
+    return tuple(needed)

@@ -12,9 +12,18 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from client.memory import memory_bytes
 from common.sequences import Domain, Sequence
 
-LIMIT_BYTES = 256 * 2**20
+LEAST_BYTES = 256 * 2**20
+MEMORY_SHARE = 8
+"""One part in so many of the memory may hold fills. `LEAST_BYTES` alone is 745 slices of 424 x 424: a site of the
+papers' size forgot most of them before they were asked for again."""
+
+
+def default_limit() -> int:
+    """Return how many bytes of fills a process remembers: an eighth of the machine's memory, at least 256 MiB."""
+    return max(LEAST_BYTES, memory_bytes() // MEMORY_SHARE)
 
 
 class FillKey(NamedTuple):
@@ -30,8 +39,9 @@ class FillKey(NamedTuple):
 class FillMemo:
     """The most recently used fills, (1, H, W) float16; safe to share between threads."""
 
-    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
-        self.limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int | None = None) -> None:
+        """Remember up to `limit_bytes`, by default `default_limit`."""
+        self.limit_bytes = default_limit() if limit_bytes is None else limit_bytes
         self._fills: OrderedDict[FillKey, Tensor] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()

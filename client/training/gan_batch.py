@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase
-from client.data.dataset import CaseStore
+from client.data.dataset import CaseStore, draw_below
 from client.training.batches import move
 from common.sequences import Sequence
 
@@ -95,7 +96,7 @@ class GanDraw:
 
     def __call__(self, generator: torch.Generator) -> GanBatch:
         """Draw source slices, target domains, references, styles and, where allowed, paired targets."""
-        drawn = self.store.draw(self.size, generator, lambda case: bool(set(case.sequences) & set(self.own)))
+        drawn = self.store.draw(self.size, generator, self._has_own)
         sources = mirror_some(drawn, generator)
         picks = [self._pick(self.store.cases[index], generator) for index in sources.case_index.tolist()]
         numbers = {number: sequence for sequence, number in self.own.items()}
@@ -132,30 +133,30 @@ class GanDraw:
             other_latent=other_latent,
         )
 
+    def _has_own(self, case: CachedCase) -> bool:
+        return any(sequence in self.own for sequence in case.sequences)
+
     def _pick(self, case: CachedCase, generator: torch.Generator) -> tuple[Sequence, int]:
         """Choose a source sequence of `case` and a target domain's number."""
         held = [sequence for sequence in case.sequences if sequence in self.own]
-        source = held[_below(len(held), generator)]
+        source = held[draw_below(len(held), generator)]
         chance = float(torch.rand((), generator=generator))
         if chance < IDENTITY_SHARE:
             return source, self.own[source]
         chance = (chance - IDENTITY_SHARE) / (1 - IDENTITY_SHARE)
         partners = [sequence for sequence in held if sequence != source]
         if self.use_pairs and partners and chance < OWN_PAIR_SHARE:
-            return source, self.own[partners[_below(len(partners), generator)]]
+            return source, self.own[partners[draw_below(len(partners), generator)]]
         if self.foreign and float(torch.rand((), generator=generator)) < FOREIGN_SHARE:
-            return source, self.foreign[_below(len(self.foreign), generator)]
+            return source, self.foreign[draw_below(len(self.foreign), generator)]
         numbers = [number for sequence, number in sorted(self.own.items()) if sequence != source] or [self.own[source]]
-        return source, numbers[_below(len(numbers), generator)]
+        return source, numbers[draw_below(len(numbers), generator)]
 
     def _latent(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.size, self.latent_size, generator=generator)
 
 
+@cache
 def holding(sequence: Sequence) -> Callable[[CachedCase], bool]:
-    """Return whether a case holds `sequence`."""
+    """Return whether a case holds `sequence`: one function for each."""
     return lambda case: sequence in case.sequences
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator).item())

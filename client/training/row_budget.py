@@ -7,14 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-import torch
-
 from common.errors import DataError
 from common.logs import logger
 
 log = logger(__name__)
-
-SHORTAGE = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
 
 
 class OutOfMemoryError(DataError):
@@ -56,9 +52,3 @@ def within(budget: RowBudget) -> Iterator[None]:
 def current_budget() -> RowBudget:
     """Return the budget of the context, or one that knows no limit."""
     return _budget.get() or RowBudget()
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on a CPU, whose errors torch tells by their text alone."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(text in str(error).lower() for text in SHORTAGE)

@@ -32,6 +32,7 @@ from client.training.update import Counted
 from client.training.validation import training_part
 from common.generative.noise_schedule import schedule_of
 from common.generative.objectives import DiffusionObjective, DirectObjective, FlowObjective, Objective
+from common.generative.paired import weighted_error
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.embeddings import MISSING
 from common.parameters import SHARED
@@ -226,15 +227,6 @@ def pixel_weight(slices: SliceBatch, lesion_weight: float) -> Tensor:
     lesion = torch.where(core_known, targets.masks[:, 1:2], targets.masks[:, :1])
     inside = slices.brain.float()
     return inside + lesion_weight * lesion * inside + BACKGROUND_WEIGHT * (1 - inside)
-
-
-def weighted_error(said: Tensor, asked: Tensor, weight: Tensor, squared: bool = False) -> Tensor:
-    """Return the weighted mean absolute or squared error; zero, without gradient, where no weight is positive."""
-    total = weight.sum()
-    if not bool(total > 0):
-        return torch.zeros((), device=said.device)
-    error = said - asked
-    return (weight * (error.square() if squared else error.abs())).sum() / total
 
 
 def build_step(

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from client.allocator import keep_freed_memory
+from client.compilation import make_ready
 from client.data.dataset import CaseStore
 from client.monitor import StepDone, report_step
 from client.precision import computing_in
 from client.privacy.policy import patients_behind_training
 from client.site import Site
 from client.training.checkpoint import load_optimisers, save_optimisers
-from client.training.compilation import channels_last_on_cuda, compile_parts, compiles
 from client.training.earlier import EarlierModels
 from client.training.folds import fold_store
 from client.training.prefetch import drawn_ahead, prefetches
@@ -160,11 +160,9 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
     for stage, digest in task.earlier.items() if task.stage not in (Stage.GENERATOR, *FOLDS) else ():
         released = _build(stage, task, bench)
         released.load_state_dict(state_of(site, task).earlier.tensors(stage, digest))
-        frozen[stage] = released.to(bench.device).eval().requires_grad_(False)
-    model.to(bench.device).train()
-    channels_last_on_cuda(model, bench.device)
-    if compiles(site.hardware.compile, bench.device):
-        compile_parts(model)
+        frozen[stage] = released.eval().requires_grad_(False)
+    for each in (*frozen.values(), model.train()):
+        make_ready(each, bench.device, site.hardware.compile)
     domains, store = task.plan.domains(task.study), site.training
     if task.stage in FOLDS:
         store = _fold_of(site, task)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from client.compilation import training
 from client.data.dataset import CaseStore
-from client.training.compilation import eager_where_compiling_fails
 from client.training.update import Counted
 from common.errors import DataError
 from common.study import StageSettings
@@ -23,6 +22,9 @@ Rate = Callable[[int], float]
 """What each learning rate is multiplied by at a step, by its number (from 1)."""
 
 LAST_RATE = 0.02
+"""Where a cosine ends and a warm-up begins, as a share of the stage's rate."""
+TENTHS_AT = (0.5, 0.8)
+"""Shares of the stage after which `"steps"` has divided the rate by ten: epochs 100 and 160 of 200 (CBSI)."""
 
 
 class TrainingStep(Protocol):
@@ -83,11 +85,11 @@ def fit(step: TrainingStep, batches: Iterable[Any], on_step: Listener, rate: Rat
     """
     groups = [group for optimiser in step.optimisers.values() for group in optimiser.param_groups]
     first = [group["lr"] for group in groups]
-    for number, batch in enumerate(batches, start=1):
-        for group, learning_rate in zip(groups, first, strict=True):
-            group["lr"] = learning_rate * rate(number)
-        losses = eager_where_compiling_fails(step.model, partial(step, batch))
-        on_step(number, losses)
+    with training(step.model):
+        for number, batch in enumerate(batches, start=1):
+            for group, learning_rate in zip(groups, first, strict=True):
+                group["lr"] = learning_rate * rate(number)
+            on_step(number, step(batch))
     for group, learning_rate in zip(groups, first, strict=True):
         group["lr"] = learning_rate
 
@@ -96,11 +98,25 @@ def rate_of(settings: StageSettings, round_number: int) -> Rate:
     """Return the share of the stage's learning rate at each step (from 1) of round `round_number` (from 1)."""
     steps, rounds = settings.local_steps, settings.rounds
 
-    def falling(number: int) -> float:
-        done = ((round_number - 1) * steps + number - 1) / (rounds * steps)
-        return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * min(done, 1))) / 2
+    def share(number: int) -> float:
+        return _share(settings, ((round_number - 1) * steps + number - 1) / (rounds * steps))
 
-    return falling if settings.learning_rate_decay == "cosine" else lambda number: 1.0
+    return share
+
+
+def _share(settings: StageSettings, done: float) -> float:
+    """Return the share of the learning rate where the share `done` of all the stage's steps is done."""
+    warm_up = settings.warm_up
+    if done < warm_up:
+        return LAST_RATE + (1 - LAST_RATE) * done / warm_up
+    match settings.learning_rate_decay:
+        case "none":
+            return 1.0
+        case "steps":
+            return 0.1 ** sum(done >= border for border in TENTHS_AT)
+        case "cosine":
+            left = min((done - warm_up) / (1 - warm_up), 1)
+            return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * left)) / 2
 
 
 def draw_batches(step: TrainingStep, count: int, generator: torch.Generator) -> Iterator[Any]:

@@ -12,9 +12,17 @@ RADIUS, SIGMA = 5, 1.5
 BACKGROUND = -1.0
 
 
-def weighted_error(drawn: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean absolute error; all (B, 1, H, W), `weight` nowhere negative and somewhere positive."""
-    return (weight * (drawn - true).abs()).sum() / weight.sum()
+def weighted_error(drawn: Tensor, true: Tensor, weight: Tensor, squared: bool = False) -> Tensor:
+    """Return the weighted mean absolute or squared error; zero, without gradient, where no weight is positive.
+
+    Args:
+        drawn, true, weight: of one shape; `weight` is nowhere negative.
+    """
+    total = weight.sum()
+    if not bool(total > 0):
+        return torch.zeros((), device=drawn.device)
+    error = drawn - true
+    return (weight * (error.square() if squared else error.abs())).sum() / total
 
 
 def feature_distance(drawn: Iterable[Tensor], true: Iterable[Tensor]) -> Tensor:

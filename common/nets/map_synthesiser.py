@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.nets.doubling import double
 from common.nets.embeddings import Modulation
 
 HIDDEN = -1.0
@@ -94,7 +95,7 @@ class MapDrawer(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         for layer, finer in zip(self.decoder, (passed[1], passed[0]), strict=True):
-            x = F.relu(layer(F.interpolate(x, scale_factor=2, mode="nearest"), code))
+            x = F.relu(layer(double(x), code))
             x = x + finer if self.skips else x
         out: Tensor = self.out(x)
         return out

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 
 from client.allocator import keep_freed_memory
+from client.compilation import make_ready, stop_compiling, training
 from client.precision import computing_in
-from client.training.compilation import channels_last_on_cuda, compile_parts, eager_where_compiling_fails
 from common.study import Stage
 from simulations.bench.case import case_of
 from simulations.bench.counts import count_flops, count_parameters, count_step
@@ -66,9 +66,8 @@ class Stopwatch:
         self.before = _forget_high_water(self.device)
         self.turns: list[Turn] = []
         self.workload = self._prepare()
-        if job.form == "ours" and job.device == "cuda":
-            channels_last_on_cuda(self.workload.model, self.device)
-            compile_parts(self.workload.model)
+        if job.form == "ours":
+            make_ready(self.workload.model, self.device)
         self.repeats = 1
         if job.task != "case":
             first, _ = clock(self._run, self.device)
@@ -118,13 +117,19 @@ class Stopwatch:
         return prepare(job.stage, job.size, job.form, job.shape, self.device)
 
     def _run(self) -> None:
-        workload, job, training = self.workload, self.job, self.job.task == "training step"
-        work = workload.train if training else workload.infer
+        workload, job, trains = self.workload, self.job, self.job.task == "training step"
+        work = workload.train if trains else workload.infer
         if job.task == "case":
             work = case_of(workload.model, job.shape.rows, job.shape.height, job.shape.width, job.sampling_steps or 1)
-        workload.model.train(training)
-        with computing_in(self.precision), contextlib.nullcontext() if training else torch.inference_mode():
-            eager_where_compiling_fails(workload.model, work)
+        workload.model.train(trains)
+        mode = training(workload.model) if trains else torch.inference_mode()
+        with computing_in(self.precision), mode:
+            try:
+                work()
+            except RuntimeError as error:
+                if not stop_compiling(error):
+                    raise
+                work()
 
     def _repeat(self) -> None:
         for _ in range(self.repeats):

@@ -91,6 +91,19 @@ def test_patients_are_drawn_evenly_however_many_cases_they_have(tmp_path: Path):
     assert list(store.patients()) == ["often", "once"]
 
 
+def test_a_store_looks_once_for_what_fits_and_draws_the_same(tmp_path: Path):
+    store = CaseStore([write(tmp_path, f"p{n}") for n in range(3)], STRUCTURAL)
+    asked: list[str] = []
+
+    def fits(case: object) -> bool:
+        asked.append(case.case)
+        return case.case != "p1"
+
+    drawn = [store.draw(4, torch.Generator().manual_seed(0), fits).case_index.tolist() for _ in range(2)]
+    assert drawn[0] == drawn[1] and set(drawn[0]) == {0, 2}
+    assert asked == ["p0", "p1", "p2"]
+
+
 def test_a_store_without_a_fitting_case_says_so(tmp_path: Path):
     store = CaseStore([write(tmp_path, "p1")], STRUCTURAL)
     with pytest.raises(ValueError, match="no case"):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_every_key_is_documented_with_its_default_and_no_other(page, models):
     for (key, written), (_, default) in zip(documented, expected, strict=True):
         said = {"required": "required", "none": None, "all": None}.get(written, written.strip("`"))
         assert said in (default, toml(default)), f"{page}: {key}: says {written}, the code {toml(default)}"
+
+
+def test_the_settings_of_the_papers_are_settings_of_a_study():
+    page = (ROOT / "docs" / "reference" / "study.md").read_text("utf-8")
+    blocks = [tomllib.loads(block)["stages"] for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+    assert [list(block) for block in blocks] == [["generator"], ["synthesiser", "identifier"]]
+    for stage, keys in (pair for block in blocks for pair in block.items()):
+        model = next(model for model in STUDY_MODELS if model.__name__ == f"{stage.capitalize()}Stage")
+        assert model(**keys).rounds == keys["rounds"]
 
 
 def commands():

@@ -10,7 +10,7 @@ import pytest
 from client.inference import completion
 from client.inference.completion import GADOLINIUM_ALONE, complete_case
 from client.inference.identify import UNCERTAIN, identify_volume
-from client.inference.models import open_models, trained_domains
+from client.inference.models import open_models
 from common.errors import DataError
 from common.release import Calibration
 from common.sequences import STRUCTURAL, Domain, Sequence
@@ -99,6 +99,14 @@ def test_a_case_without_any_sequence_of_the_study_is_refused(release, models, ma
         complete_case(make_case(Sequence.ADC), release, None, models)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("wish", ["on", "off"])
+def test_released_networks_are_compiled_where_the_site_asks_for_it(release, wish):
+    models = open_models(release, wish=wish)
+    parts = models.generator.generator, models.synthesiser, models.segmenter.net, models.identifier
+    assert [part._compiled_call_impl is not None for part in parts] == [wish == "on"] * 4
+
+
 def test_domains_that_no_site_trained_are_not_offered(release):
     stages = dict(release.manifest.stages)
     stage, entry = next(iter(stages.items()))
@@ -107,9 +115,9 @@ def test_domains_that_no_site_trained_are_not_offered(release):
     }
     stages[stage] = entry.model_copy(update={"lineage": entry.lineage.model_copy(update={"groups": groups})})
     lesser = replace(release, manifest=release.manifest.model_copy(update={"stages": stages}))
-    assert Domain("hospital-b", T1) in trained_domains(release)
-    assert Domain("hospital-b", T1) not in trained_domains(lesser)
-    assert Domain("hospital-b", FLAIR) in trained_domains(lesser)
+    assert Domain("hospital-b", T1) in open_models(release).domains
+    assert Domain("hospital-b", T1) not in open_models(lesser).domains
+    assert Domain("hospital-b", FLAIR) in open_models(lesser).domains
 
 
 def deciding(release, **changes):

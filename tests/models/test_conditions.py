@@ -52,6 +52,17 @@ def test_neighbours_stand_around_the_slice_and_end_in_background(filler: Filler,
     assert conditions.availability.tolist() == [[REAL, FILLED]] * 2
 
 
+def test_a_neighbour_is_read_for_no_more_than_the_conditions_need(filler: Filler, make_case, monkeypatch) -> None:
+    store = CaseStore([make_case("p", (T1, T1GD, T2, FLAIR)), make_case("q", (T1, T1GD, T2))], STRUCTURAL)
+    both, one = store.take([(0, 1), (1, 1)]), store.take([(0, 1)])
+    read: list[set[Sequence]] = []
+    take = store.take
+    monkeypatch.setattr(store, "take", lambda picks, sequences: read.append(set(sequences)) or take(picks, sequences))
+    conditions_of(filler, store, one, (T1, FLAIR), slices=3)
+    conditions_of(filler, store, both, (T1, FLAIR), slices=3)
+    assert read == [{T1, FLAIR}] * 2 + [{T1, FLAIR, T2}] * 2  # of q, FLAIR is filled from T2
+
+
 def test_a_hidden_condition_is_background_and_marked_and_one_always_stays(rng: torch.Generator) -> None:
     codes = torch.tensor([[REAL, FILLED], [REAL, MISSING]]).repeat(500, 1)
     dropped = drop_some(Conditions(torch.zeros(1000, 6, 2, 2), codes), 0.5, None, rng)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
+from client.memory import memory_bytes
+from client.training import fill_memo
 from client.training.fill_memo import FillKey, FillMemo
 from client.training.filled_inputs import Filler, stack_of, weights_digest
 from common.sequences import STRUCTURAL, Domain
@@ -39,6 +44,22 @@ def test_the_memo_forgets_what_was_used_longest_ago() -> None:
     assert memo.recall(_key(0)) is not None
     memo.keep(_key(2), torch.zeros(4, dtype=torch.float16))
     assert [memo.recall(_key(number)) is not None for number in (0, 1, 2)] == [True, False, True]
+
+
+@pytest.mark.parametrize(("memory_gib", "limit_gib"), [(0, 0.25), (1, 0.25), (128, 16)])
+def test_the_memo_takes_an_eighth_of_the_memory_and_never_less_than_before(
+    monkeypatch: pytest.MonkeyPatch, memory_gib: int, limit_gib: float
+) -> None:
+    monkeypatch.setattr(fill_memo, "memory_bytes", lambda: memory_gib * 2**30)
+    assert FillMemo().limit_bytes == limit_gib * 2**30
+
+
+@pytest.mark.parametrize(("name", "text", "limit"), [("memory.max", "4096\n", 4096), ("memory.max", "max\n", None)])
+def test_a_containers_limit_is_the_machines_memory(tmp_path: Path, name: str, text: str, limit: int | None) -> None:
+    whole = memory_bytes(tmp_path)
+    assert whole > 2**28
+    (tmp_path / name).write_text(text)
+    assert memory_bytes(tmp_path) == (limit or whole)
 
 
 def test_a_slice_is_drawn_once_and_a_forgetful_memo_gives_the_same_values(make_case) -> None:

@@ -24,6 +24,13 @@ def test_the_error_is_a_weighted_mean() -> None:
     drawn, true = torch.tensor([[[[1.0, 0.0, 0.5]]]]), torch.zeros(1, 1, 1, 3)
     assert weighted_error(drawn, true, torch.tensor([[[[1.0, 1.0, 0.0]]]])) == pytest.approx(0.5)
     assert weighted_error(drawn, true, torch.tensor([[[[3.0, 1.0, 0.0]]]])) == pytest.approx(0.75)
+    assert weighted_error(drawn, true, torch.tensor([[[[1.0, 0.0, 1.0]]]]), squared=True) == pytest.approx(0.625)
+
+
+def test_where_nothing_weighs_there_is_no_error_and_no_gradient() -> None:
+    drawn = torch.ones(1, 1, 2, 2, requires_grad=True)
+    error = weighted_error(drawn, torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
+    assert error == 0 and not error.requires_grad
 
 
 def test_layers_weigh_alike_whatever_their_size() -> None:

@@ -10,7 +10,7 @@ from client.data.cache import LabelKind
 from client.data.dataset import CaseStore
 from client.training.conditions import conditions_of
 from client.training.filled_inputs import enhancing_label
-from client.training.synthesis_step import SynthesisStep, build_step, pixel_weight, weighted_error
+from client.training.synthesis_step import SynthesisStep, build_step, pixel_weight
 from client.training.trainer import NonFiniteLossError, NothingToTrainError
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.nets.stage_models import build_model
@@ -150,11 +150,6 @@ def test_the_lesion_weighs_more_where_the_label_flip_acts(full_store: CaseStore)
     assert weight[13, 15].item() == 6.0  # core
     assert weight[9, 11].item() == 1.0  # oedema
     assert weight[0, 0].item() == pytest.approx(0.1)  # background
-
-
-def test_the_weighted_error_is_a_weighted_mean() -> None:
-    error = weighted_error(torch.tensor([1.0, 3.0]), torch.zeros(2), torch.tensor([1.0, 3.0]))
-    assert float(error) == pytest.approx(2.5)
 
 
 def test_a_poisoned_image_is_refused_before_any_weight_moves(

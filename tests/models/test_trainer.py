@@ -58,6 +58,26 @@ def test_a_cosine_falls_over_all_rounds_and_passes_their_borders_without_a_jump(
     assert rate_of(StageSettings(), 3)(7) == 1.0
 
 
+def test_steps_divide_the_rate_by_ten_at_half_and_at_four_fifths_of_the_stage() -> None:
+    settings = StageSettings(rounds=200, local_steps=3, learning_rate_decay="steps")
+    shares = [rate_of(settings, epoch)(step) for epoch in range(1, 201) for step in (1, 2, 3)]
+    assert shares == pytest.approx([1.0] * 300 + [0.1] * 180 + [0.01] * 120)
+
+
+def test_a_warm_up_rises_from_a_fiftieth_and_the_cosine_takes_the_rounds_that_are_left() -> None:
+    settings = StageSettings(rounds=100, local_steps=2, learning_rate_decay="cosine", warm_up=0.05)
+    shares = [rate_of(settings, epoch)(step) for epoch in range(1, 101) for step in (1, 2)]
+    assert shares[:11] == pytest.approx([0.02 + 0.098 * step for step in range(11)])  # full after 5 of 100 epochs
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert shares[105] == pytest.approx(0.51)  # half of the other 95
+    assert 0.02 < shares[-1] < 0.021
+
+
+def test_a_warm_up_alone_ends_at_the_full_rate_and_stays_there() -> None:
+    settings = StageSettings(rounds=4, local_steps=1, warm_up=0.25)
+    assert [rate_of(settings, number)(1) for number in (1, 2, 3, 4)] == [0.02, 1.0, 1.0, 1.0]
+
+
 def test_the_loop_scales_each_rate_by_the_step_and_leaves_it_as_it_found_it() -> None:
     _, optimiser = _parameter()
     step = _Counting()

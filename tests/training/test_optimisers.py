@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from client.compilation import lay_out_channels_last
 from client.training.checkpoint import load_optimisers, save_optimisers
-from client.training.compilation import lay_out_channels_last
 from client.training.optimisers import adamw
 
 
