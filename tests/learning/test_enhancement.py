@@ -14,7 +14,7 @@ from simulations.ablations.training import train_stage
 
 from .conftest import HELD_OUT, study_of
 
-SPREAD = 'synthesiser = "flow"\nsolver = "midpoint"\nsampling_steps = 4\nsamples = 16'
+SPREAD = 'synthesiser = "flow"\nsolver = "midpoint"\nsampling_steps = 2\nsamples = 50'
 SPREAD_PATIENTS = 6
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
