@@ -69,7 +69,7 @@ def volume() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.inference.segment.autocast", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr("client.inference.segment.half_precision", lambda device: contextlib.nullcontext())
 
 
 def test_a_constant_network_slides_to_a_constant(volume: np.ndarray) -> None:
