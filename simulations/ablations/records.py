@@ -46,7 +46,7 @@ def recall_or_measure(folder: Path, trial: Trial, measure: Callable[[], Figures]
         return record
     record = Record(trial, measure())
     tree = {"trial": vars(record.trial), "figures": record.figures}
-    write_whole(path, (json.dumps(tree, indent=1, sort_keys=True) + "\n").encode())
+    write_whole(path, (json.dumps(tree, indent=1) + "\n").encode())
     return record
 
 
