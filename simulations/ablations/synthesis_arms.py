@@ -28,7 +28,7 @@ from simulations.comparison.subject import Pencil, Subject
 
 FULL = "ET + SEG + CML"
 STEPS = (1, 2, 4, 10, 50, 100)
-STEPS_PATIENTS = 3
+STEPS_PATIENTS = 2
 """Held-out patients a site on whom the numbers of steps are compared; a hundred steps take time."""
 
 
