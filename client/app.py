@@ -155,7 +155,7 @@ def _name_of(context: Context) -> str:
     """Return the site's name for an error's answer, or `unknown` where not even that can be read."""
     try:
         return load_site(_site_file(context)).name
-    except Exception:
+    except Exception:  # whatever it is, its text must not leave, and this answer must
         return "unknown"
 
 

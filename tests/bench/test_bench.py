@@ -147,8 +147,8 @@ def test_the_command_line_offers_every_measured_model() -> None:
     assert [choice.value for choice in ModelChoice] == [stage.value for stage in MEASURED]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_told() -> None:
+def test_a_missing_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(GliofedError, match="--device cpu"):
         run_bench(BenchSettings(device="cuda"), lambda done, total: None)
 
