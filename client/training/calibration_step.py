@@ -21,12 +21,12 @@ from client.training.identification_step import open_drawer
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted
 from client.training.validation import has_known_status, validation_part
+from client.training.workplace import Workplace
 from common.metrics.operating_point import DECISIONS, SLICE_THRESHOLDS, TABLE_SHAPE, VOLUME_THRESHOLDS
 from common.metrics.platt import BINS, bin_of
 from common.nets.validation_table import ValidationTable
 from common.parameters import STATISTICS
-from common.sequences import Domain
-from common.study import Stage, Study
+from common.study import Stage
 
 
 class CalibrationStep:
@@ -100,19 +100,13 @@ def count_case(
         scores[status, bin_of(identify_volume(enhancing, non_enhancing).score)] += share
 
 
-def build_step(
-    model: nn.Module,
-    study: Study,
-    domains: tuple[Domain, ...],
-    site_name: str,
-    store: CaseStore,
-    frozen: Mapping[Stage, nn.Module],
-    device: torch.device,
-) -> CalibrationStep:
+def build_step(model: nn.Module, place: Workplace) -> CalibrationStep:
     """Return the calibration's step at a site. Raises NothingToTrainError where no patient is kept for validation."""
-    settings = study.stages.identifier
+    settings = place.study.stages.identifier
     if settings is None or not isinstance(model, ValidationTable):
         raise ValueError("the study has no identifier stage, or the model is not the validation table")
-    drawer = open_drawer(study, domains, site_name, store, frozen)
-    part = validation_part(store, study)
-    return CalibrationStep(model, part, drawer, frozen[Stage.IDENTIFIER], device, contrastive=settings.contrastive)
+    drawer = open_drawer(place)
+    part = validation_part(place.store, place.study)
+    return CalibrationStep(
+        model, part, drawer, place.frozen[Stage.IDENTIFIER], place.device, contrastive=settings.contrastive
+    )

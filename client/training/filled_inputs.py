@@ -20,10 +20,11 @@ from client.precision import current_precision, half_precision
 from client.training.fill_memo import SHARED_MEMO, FillKey, FillMemo
 from client.training.folds import folds_of
 from client.training.pens import CrossFit, Pen, trained_domains
+from client.training.workplace import Workplace
 from common.logs import logger
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.sequences import NEEDS_GADOLINIUM, Domain, Sequence
-from common.study import FOLDS, Stage, Study
+from common.study import FOLDS, Stage
 
 ET = 4
 
@@ -156,30 +157,21 @@ class Filler:
         return [fill for fill in fills if fill is not None]
 
 
-def open_filler(
-    study: Study, domains: tuple[Domain, ...], site: str, store: CaseStore, frozen: Mapping[Stage, nn.Module]
-) -> Filler:
-    """Return what fills a site's cases in a later stage, cross-fitted where the study trained the folds for it.
-
-    Args:
-        study: for its seed and reference site.
-        domains: the plan's.
-        site: the site's name.
-        store: all its training cases.
-        frozen: the models of the earlier stages.
-    """
+def open_filler(place: Workplace) -> Filler:
+    """Return what fills a site's cases in a later stage, cross-fitted where the study trained the folds for it."""
+    study, frozen = place.study, place.frozen
     generator, cross_fit = cast(Translator, frozen[Stage.GENERATOR]), None
     if all(fold in frozen for fold in FOLDS):
         first, second = (
             Pen(
                 cast(Translator, frozen[fold]),
-                trained_domains(fold, frozen[fold], study, domains),
+                trained_domains(fold, frozen[fold], study, place.domains),
                 f"{weights_digest(frozen[fold])}.{current_precision()}",
             )
             for fold in FOLDS
         )
-        cross_fit = CrossFit(folds_of(store, study.seed), (first, second))
-    filler = Filler(generator, site, study.reference_site, cross_fit=cross_fit)
+        cross_fit = CrossFit(folds_of(place.store, study.seed), (first, second))
+    filler = Filler(generator, place.site_name, study.reference_site, cross_fit=cross_fit)
     lent = [sequence for sequence in study.sequences if sequence not in filler.crossed]
     if cross_fit is not None and lent:
         log.warning("cross_fit: the generator of all fills %s, half of the patients were too few", ", ".join(lent))

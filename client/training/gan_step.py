@@ -21,11 +21,12 @@ from client.training.gan_batch import GanBatch, GanDraw, holding
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted
+from client.training.workplace import Workplace
 from common.generative.adversarial import discriminator_loss, diversity_loss, generator_loss, r1_penalty
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED
-from common.sequences import Domain, Sequence
-from common.study import GeneratorStage, Stage, Study
+from common.sequences import Sequence
+from common.study import GeneratorStage, Study
 
 Terms = dict[str, Term]
 
@@ -276,19 +277,11 @@ class GanStep:
         }
 
 
-def build_step(
-    model: nn.Module,
-    study: Study,
-    domains: tuple[Domain, ...],
-    site_name: str,
-    store: CaseStore,
-    frozen: Mapping[Stage, nn.Module],
-    device: torch.device,
-) -> GanStep:
+def build_step(model: nn.Module, place: Workplace) -> GanStep:
     """Return the generator stage's step at one site. Raises NothingToTrainError where no case fits."""
-    if not isinstance(model, Ummgat) or model.domains != domains:
+    if not isinstance(model, Ummgat) or model.domains != place.domains:
         raise ValueError("the generator stage trains a Ummgat over the plan's domains")
-    return GanStep(model, study, site_name, store, device)
+    return GanStep(model, place.study, place.site_name, place.store, place.device)
 
 
 @contextmanager

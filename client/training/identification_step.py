@@ -30,10 +30,10 @@ from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted
 from client.training.validation import has_known_status, training_part
+from client.training.workplace import Workplace
 from common.nets.identifier import Identifier
 from common.parameters import SHARED
-from common.sequences import Domain
-from common.study import IdentifierStage, Stage, Study
+from common.study import IdentifierStage, Stage
 
 EVALUATION_PATIENTS = 12
 Item = TypeVar("Item")
@@ -161,33 +161,25 @@ def _one_of(items: list[Item], generator: torch.Generator) -> Item:
     return items[int(torch.randint(len(items), (), generator=generator))]
 
 
-def build_step(
-    model: nn.Module,
-    study: Study,
-    domains: tuple[Domain, ...],
-    site_name: str,
-    store: CaseStore,
-    frozen: Mapping[Stage, nn.Module],
-    device: torch.device,
-) -> IdentificationStep:
+def build_step(model: nn.Module, place: Workplace) -> IdentificationStep:
     """Return the identifier's step at a site. Raises NothingToTrainError where no case fits."""
-    if study.stages.identifier is None or not isinstance(model, Identifier):
+    if place.study.stages.identifier is None or not isinstance(model, Identifier):
         raise ValueError("the study has no identifier stage, or the model is not its network")
-    drawer = open_drawer(study, domains, site_name, store, frozen)
-    return IdentificationStep(model, study.stages.identifier, training_part(store, study), drawer, device)
+    drawer = open_drawer(place)
+    return IdentificationStep(
+        model, place.study.stages.identifier, training_part(place.store, place.study), drawer, place.device
+    )
 
 
-def open_drawer(
-    study: Study, domains: tuple[Domain, ...], site_name: str, store: CaseStore, frozen: Mapping[Stage, nn.Module]
-) -> HypothesisDrawer:
-    """Return what draws the hypotheses of a site's cases; `store` holds its training cases."""
-    synthesis = study.stages.synthesiser
+def open_drawer(place: Workplace) -> HypothesisDrawer:
+    """Return what draws the hypotheses of a site's cases. Raises ValueError where the study has no synthesiser."""
+    synthesis = place.study.stages.synthesiser
     if synthesis is None:
         raise ValueError("the study has no synthesiser stage")
     return HypothesisDrawer(
-        filler=open_filler(study, domains, site_name, store, frozen),
-        synthesiser=frozen[Stage.SYNTHESISER],
-        segmenter=frozen[Stage.SEGMENTER],
+        filler=open_filler(place),
+        synthesiser=place.frozen[Stage.SYNTHESISER],
+        segmenter=place.frozen[Stage.SEGMENTER],
         settings=synthesis,
-        seed=study.seed,
+        seed=place.study.seed,
     )

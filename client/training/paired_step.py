@@ -25,13 +25,13 @@ from client.training.fixed_slices import fixed_slices
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted
+from client.training.workplace import Workplace
 from common.generative.adversarial import discriminator_loss, generator_loss
 from common.generative.paired import dissimilarity, feature_distance, weighted_error
 from common.metrics.fidelity import mean_absolute_error, measure, to_greys
 from common.nets.map_synthesiser import Judgement, MapSynthesiser, visible
 from common.parameters import SHARED
-from common.sequences import Domain
-from common.study import MapsStage, Stage, Study
+from common.study import MapsStage
 
 BACKGROUND = -1.0
 MOMENTA = (0.5, 0.999)
@@ -204,16 +204,8 @@ def some_of(held: Tensor, generator: torch.Generator) -> Tensor:
     return subsets
 
 
-def build_step(
-    model: nn.Module,
-    study: Study,
-    domains: tuple[Domain, ...],
-    site_name: str,
-    store: CaseStore,
-    frozen: Mapping[Stage, nn.Module],
-    device: torch.device,
-) -> PairedStep:
+def build_step(model: nn.Module, place: Workplace) -> PairedStep:
     """Return the maps' step at a site. Raises NothingToTrainError where no case fits."""
-    if study.stages.maps is None or not isinstance(model, MapSynthesiser):
+    if place.study.stages.maps is None or not isinstance(model, MapSynthesiser):
         raise ValueError("the study has no maps stage, or the model is not its network")
-    return PairedStep(model, study.stages.maps, store, device)
+    return PairedStep(model, place.study.stages.maps, place.store, place.device)

@@ -25,11 +25,11 @@ from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import TumourTargets, deep_tumour_loss, tumour_loss, tumour_targets
 from client.training.update import Counted
 from client.training.validation import training_part
+from client.training.workplace import Workplace
 from common.nets.segmenter import CHANNELS, Segmenter
 from common.nets.segmenter_plan import mirrored_axes
 from common.parameters import SHARED
-from common.sequences import Domain
-from common.study import SegmenterStage, Stage, Study
+from common.study import SegmenterStage
 
 
 @dataclass(frozen=True)
@@ -117,17 +117,11 @@ def _inputs(
     return PatchInputs(store, filler, window, settings.foreground_share, settings.fill_probability, axes)
 
 
-def build_step(
-    model: nn.Module,
-    study: Study,
-    domains: tuple[Domain, ...],
-    site_name: str,
-    store: CaseStore,
-    frozen: Mapping[Stage, nn.Module],
-    device: torch.device,
-) -> SegmentationStep:
+def build_step(model: nn.Module, place: Workplace) -> SegmentationStep:
     """Return the segmenter's step at a site. Raises NothingToTrainError where no case fits."""
-    if study.stages.segmenter is None or not isinstance(model, Segmenter):
+    if place.study.stages.segmenter is None or not isinstance(model, Segmenter):
         raise ValueError("the study has no segmenter stage, or the model is not its network")
-    filler = open_filler(study, domains, site_name, store, frozen)
-    return SegmentationStep(model, study.stages.segmenter, training_part(store, study), filler, device)
+    filler = open_filler(place)
+    return SegmentationStep(
+        model, place.study.stages.segmenter, training_part(place.store, place.study), filler, place.device
+    )

@@ -30,14 +30,15 @@ from client.training.trainer import NothingToTrainError
 from client.training.tumour_loss import tumour_loss, tumour_targets
 from client.training.update import Counted
 from client.training.validation import training_part
+from client.training.workplace import Workplace
 from common.generative.noise_schedule import schedule_of
 from common.generative.objectives import DiffusionObjective, DirectObjective, FlowObjective, Objective
 from common.generative.paired import weighted_error
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.embeddings import MISSING
 from common.parameters import SHARED
-from common.sequences import Domain, Sequence
-from common.study import Stage, Study, SynthesiserStage
+from common.sequences import Sequence
+from common.study import SynthesiserStage
 
 BACKGROUND_WEIGHT = 0.1
 EVALUATION_TIMES = 4
@@ -229,17 +230,11 @@ def pixel_weight(slices: SliceBatch, lesion_weight: float) -> Tensor:
     return inside + lesion_weight * lesion * inside + BACKGROUND_WEIGHT * (1 - inside)
 
 
-def build_step(
-    model: nn.Module,
-    study: Study,
-    domains: tuple[Domain, ...],
-    site_name: str,
-    store: CaseStore,
-    frozen: Mapping[Stage, nn.Module],
-    device: torch.device,
-) -> SynthesisStep:
+def build_step(model: nn.Module, place: Workplace) -> SynthesisStep:
     """Return the synthesiser's step at a site. Raises NothingToTrainError where no case fits."""
-    if study.stages.synthesiser is None or not isinstance(model, ConditionalUNet):
+    if place.study.stages.synthesiser is None or not isinstance(model, ConditionalUNet):
         raise ValueError("the study has no synthesiser stage, or the model is not its network")
-    filler = open_filler(study, domains, site_name, store, frozen)
-    return SynthesisStep(model, study.stages.synthesiser, training_part(store, study), filler, device)
+    filler = open_filler(place)
+    return SynthesisStep(
+        model, place.study.stages.synthesiser, training_part(place.store, place.study), filler, place.device
+    )

@@ -27,6 +27,7 @@ from client.training.prefetch import drawn_ahead, prefetches
 from client.training.row_budget import RowBudget, within
 from client.training.trainer import NothingToTrainError, TrainingStep, draw_batches, fit, rate_of
 from client.training.update import Counted, LocalUpdate
+from client.training.workplace import Workplace
 from common.errors import StudyError
 from common.files import write_whole
 from common.nets.stage_models import build_model
@@ -37,7 +38,7 @@ from common.sequences import Domain
 from common.study import FOLDS, Stage, StageSettings, Study
 
 ModelBuilder = Callable[[Stage, Study, tuple[Domain, ...], torch.Generator], nn.Module]
-StepBuilder = Callable[..., TrainingStep]
+StepBuilder = Callable[[nn.Module, Workplace], TrainingStep]
 
 STEP_MODULES: Mapping[Stage, str] = {
     Stage.GENERATOR: "gan_step",
@@ -166,7 +167,8 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
     domains, store = task.plan.domains(task.study), site.training
     if task.stage in FOLDS:
         store = _fold_of(site, task)
-    return bench.step_builder(task.stage)(model, task.study, domains, site.name, store, frozen, bench.device)
+    place = Workplace(task.study, domains, site.name, store, frozen, bench.device)
+    return bench.step_builder(task.stage)(model, place)
 
 
 def _fold_of(site: Site, task: Task) -> CaseStore:

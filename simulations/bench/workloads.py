@@ -16,6 +16,7 @@ from client.training.optimisers import adamw
 from client.training.tasks import step_builder
 from client.training.trainer import TrainingStep, descend
 from client.training.tumour_loss import tumour_loss
+from client.training.workplace import Workplace
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import INPUTS, Identifier
 from common.nets.map_synthesiser import MapSynthesiser
@@ -227,5 +228,5 @@ def _own_step(stage: Stage, model: nn.Module, study: Study, slices: _Slices) -> 
     frozen = {Stage.GENERATOR: build_model(Stage.GENERATOR, tiny, DOMAINS, slices.draw).eval()}
     with tempfile.TemporaryDirectory() as folder:
         store = random_site(Path(folder), slices.shape.height, slices.shape.width)
-        step = step_builder(stage)(model, study, DOMAINS, "bench", store, frozen, slices.device)
+        step = step_builder(stage)(model, Workplace(study, DOMAINS, "bench", store, frozen, slices.device))
         return step, step.draw(slices.draw)

@@ -112,8 +112,8 @@ class LinearStep:
 
 def linear_step(trains: Callable[..., bool] = lambda store: True, heads: bool = True) -> Callable[[Stage], Any]:
     def builder(stage: Stage) -> Any:
-        def build_step(model, study, domains, site_name, store, frozen, device):
-            return LinearStep(model, study, site_name, store, trains, heads)
+        def build_step(model, place):
+            return LinearStep(model, place.study, place.site_name, place.store, trains, heads)
 
         return build_step
 

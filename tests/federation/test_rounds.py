@@ -139,11 +139,11 @@ def test_a_stage_starts_from_the_released_weights_of_the_one_before(consortium: 
     seen: dict[tuple[str, str], torch.Tensor] = {}
 
     def builder(stage: Stage) -> Any:
-        def build_step(model, study, domains, site_name, store, frozen, device):
-            for earlier, network in frozen.items():
+        def build_step(model, place):
+            for earlier, network in place.frozen.items():
                 assert not network.training and not any(p.requires_grad for p in network.parameters())
                 seen[(stage.value, earlier.value)] = network.state_dict()["trunk.weight"].clone()
-            return tiny.linear_step()(stage)(model, study, domains, site_name, store, frozen, device)
+            return tiny.linear_step()(stage)(model, place)
 
         return build_step
 

@@ -7,6 +7,7 @@ import torch
 from client.inference.fill import fill_missing, pick_domain, pick_source
 from client.training.gan_step import build_step
 from client.training.trainer import draw_batches, fit
+from client.training.workplace import Workplace
 from common.nets.first_weights import initialise
 from common.nets.ummgat import Ummgat
 from common.sequences import Domain, Sequence, with_twins
@@ -23,7 +24,7 @@ def game() -> Ummgat:
 
 def test_every_domain_is_drawn_towards_and_trained(make_store, make_study):
     store = make_store(EVERY, EVERY, (Sequence.CBV,), (Sequence.ADC, Sequence.T1))
-    step = build_step(game(), make_study("use"), DOMAINS, "a", store, {}, torch.device("cpu"))
+    step = build_step(game(), Workplace(make_study("use"), DOMAINS, "a", store, {}, torch.device("cpu")))
     drawn = list(draw_batches(step, 60, torch.Generator().manual_seed(5)))
     numbers = {number for batch in drawn for number in batch.target_number.tolist()}
     assert {DOMAINS[number] for number in numbers} == {domain for domain in DOMAINS if not domain.lesion}

@@ -10,6 +10,7 @@ from client.privacy.outbound import LOSSES
 from client.training.gan_step import GanStep, build_step
 from client.training.row_budget import RowBudget, within
 from client.training.trainer import NothingToTrainError, draw_batches, fit
+from client.training.workplace import Workplace
 from common.nets.first_weights import initialise
 from common.nets.ummgat import Ummgat
 from common.sequences import Sequence
@@ -21,7 +22,7 @@ BOTH = (T1, T2)
 def step_on(store, study, domains, site="a") -> GanStep:
     model = Ummgat(domains, "tiny")
     initialise(model, torch.Generator().manual_seed(1), "uniform")
-    return build_step(model, study, domains, site, store, {}, torch.device("cpu"))
+    return build_step(model, Workplace(study, domains, site, store, {}, torch.device("cpu")))
 
 
 def batches(step: GanStep, count: int):

@@ -9,6 +9,7 @@ from client.data.dataset import CaseStore
 from client.data.preprocessing import PrepareSettings
 from client.training.gan_step import GanStep, build_step
 from client.training.trainer import draw_batches, fit, rate_of
+from client.training.workplace import Workplace
 from common.nets.stage_models import build_model
 from common.seeding import torch_generator
 from common.sequences import STRUCTURAL, Domain, with_twins
@@ -50,7 +51,7 @@ def trained(study, patients: CaseStore, backbone: str) -> GanStep:
     study = study.model_copy(update={"stages": study.stages.model_copy(update={"generator": settings})})
     domains = with_twins(tuple(Domain(SITE, sequence) for sequence in STRUCTURAL))
     model = build_model(Stage.GENERATOR, study, domains, torch_generator(1, "initial"))
-    step = build_step(model, study, domains, SITE, patients, {}, torch.device("cpu"))
+    step = build_step(model, Workplace(study, domains, SITE, patients, {}, torch.device("cpu")))
     fit(step, draw_batches(step, STEPS, torch_generator(1, "rows")), lambda *_: None, rate_of(settings, 1))
     return step
 

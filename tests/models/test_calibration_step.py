@@ -13,6 +13,7 @@ from client.training.drawn_hypotheses import HypothesisDrawer
 from client.training.tasks import step_builder
 from client.training.trainer import NothingToTrainError
 from client.training.validation import training_part, validation_part, validation_patients
+from client.training.workplace import Workplace
 from common.metrics.operating_point import TABLE_SHAPE, best_operating_point
 from common.metrics.platt import BINS
 from common.nets.stage_models import build_model
@@ -76,7 +77,7 @@ def test_what_draws_and_segments_for_the_identifier_does_not_train_on_its_valida
     def trained_on(asked: Study) -> set[str]:
         model = build_model(stage, asked, (), torch.Generator().manual_seed(0))
         frozen = {Stage.GENERATOR: generator_model}
-        step = step_builder(stage)(model, asked, (), "a", store, frozen, torch.device("cpu"))
+        step = step_builder(stage)(model, Workplace(asked, (), "a", store, frozen, torch.device("cpu")))
         return {case.patient for case in step.store.cases}
 
     everybody = {case.patient for case in store.cases}

@@ -11,6 +11,7 @@ from client.training.fill_memo import FillMemo
 from client.training.filled_inputs import Filler, open_filler, weights_digest
 from client.training.folds import fold_store, folds_of, split_in_two
 from client.training.pens import CrossFit, Pen, trained_domains
+from client.training.workplace import Workplace
 from common.nets.embeddings import FILLED, REAL
 from common.nets.stage_models import build_model
 from common.seeding import torch_generator
@@ -73,7 +74,7 @@ def test_fold_stores_share_no_patient_and_miss_none(store: CaseStore) -> None:
 def test_a_training_case_is_never_filled_by_a_generator_that_saw_its_patient(
     study: Study, store: CaseStore, painters: dict[Stage, nn.Module]
 ) -> None:
-    filler = open_filler(study, (), "a", store, painters)
+    filler = open_filler(Workplace(study, (), "a", store, painters, torch.device("cpu")))
     folds = folds_of(store, study.seed)
     batch = store.take([(index, 1) for index in range(len(store.cases))])
     filled = filler.fill(store, batch, batch.present, (T2,)).images[T2].amax((1, 2, 3))
@@ -87,7 +88,9 @@ def test_patients_of_no_fold_are_filled_by_the_generator_of_all(
 ) -> None:
     held_out = CaseStore([make_case("stranger", (T1,))], STRUCTURAL)
     batch = held_out.take([(0, 1)])
-    filled = open_filler(study, (), "a", store, painters).fill(held_out, batch, batch.present, (T2,))
+    filled = open_filler(Workplace(study, (), "a", store, painters, torch.device("cpu"))).fill(
+        held_out, batch, batch.present, (T2,)
+    )
     assert float(filled.images[T2].max()) == 0.5
 
 
@@ -95,7 +98,7 @@ def test_a_sequence_that_one_fold_never_learnt_is_filled_by_the_generator_of_all
     study: Study, store: CaseStore, painters: dict[Stage, nn.Module], caplog: pytest.LogCaptureFixture
 ) -> None:
     painters[Stage.GENERATOR_FOLD_2].domains = tuple(Domain("a", sequence) for sequence in (T1, T1GD, FLAIR))
-    filler = open_filler(study, (), "a", store, painters)
+    filler = open_filler(Workplace(study, (), "a", store, painters, torch.device("cpu")))
     assert "the generator of all fills T2, half" in caplog.text
     batch = store.take([(index, 1) for index in range(len(store.cases))])
     filled = filler.fill(store, batch, batch.present, (T2, FLAIR)).images
@@ -107,7 +110,7 @@ def test_where_a_fold_was_never_trained_nothing_is_filled_with_nothing(
     study: Study, store: CaseStore, painters: dict[Stage, nn.Module]
 ) -> None:
     painters[Stage.GENERATOR_FOLD_1].domains = ()
-    filler = open_filler(study, (), "a", store, painters)
+    filler = open_filler(Workplace(study, (), "a", store, painters, torch.device("cpu")))
     batch = store.take([(index, 1) for index in range(len(store.cases))])
     assert set(filler.fill(store, batch, batch.present, (T2,)).images[T2].amax((1, 2, 3)).tolist()) == {0.5}
     assert filler.availability(store, batch, batch.present, (T1, T2)).unique(dim=0).tolist() == [[REAL, FILLED]]
@@ -119,14 +122,16 @@ def test_a_site_whose_own_style_a_fold_never_learnt_is_not_filled_in_another_s(
     both = tuple(Domain(site, sequence) for site in ("a", "b") for sequence in STRUCTURAL)
     for stage, painter in painters.items():
         painter.domains = both if stage is Stage.GENERATOR else both[:4]  # `b` sat both folds out
-    assert not open_filler(study, (), "b", store, painters).crossed & set(STRUCTURAL)
-    assert set(STRUCTURAL) <= open_filler(study, (), "a", store, painters).crossed
+    assert not open_filler(Workplace(study, (), "b", store, painters, torch.device("cpu"))).crossed & set(STRUCTURAL)
+    assert set(STRUCTURAL) <= open_filler(Workplace(study, (), "a", store, painters, torch.device("cpu"))).crossed
 
 
 def test_without_folds_one_generator_fills_all(
     study: Study, store: CaseStore, painters: dict[Stage, nn.Module]
 ) -> None:
-    filler = open_filler(study, (), "a", store, {Stage.GENERATOR: painters[Stage.GENERATOR]})
+    filler = open_filler(
+        Workplace(study, (), "a", store, {Stage.GENERATOR: painters[Stage.GENERATOR]}, torch.device("cpu"))
+    )
     assert filler.cross_fit is None and filler.digest.startswith(weights_digest(painters[Stage.GENERATOR]))
 
 

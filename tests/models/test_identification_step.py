@@ -11,6 +11,7 @@ from client.data.dataset import CaseStore
 from client.training import drawn_hypotheses
 from client.training.identification_step import IdentificationStep, average, build_step, pair_up
 from client.training.trainer import NothingToTrainError
+from client.training.workplace import Workplace
 from common.nets.conditional_unet import Synthesis
 from common.nets.identifier import Identifier
 from common.sequences import STRUCTURAL
@@ -46,7 +47,7 @@ def open_step(study: Study, generator_model: nn.Module):
             Stage.SYNTHESISER: BrightWhereFlairIs(),
             Stage.SEGMENTER: TumourWhereFlairIs(),
         }
-        return build_step(Identifier("tiny"), asked, (), "a", store, frozen, torch.device("cpu"))
+        return build_step(Identifier("tiny"), Workplace(asked, (), "a", store, frozen, torch.device("cpu")))
 
     return build
 

@@ -11,6 +11,7 @@ from client.data.dataset import CaseStore
 from client.data.preprocessing import PrepareSettings
 from client.training.paired_step import build_step
 from client.training.trainer import draw_batches, fit, rate_of
+from client.training.workplace import Workplace
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
 from common.study import Grid, Stage, parse_study
@@ -58,7 +59,7 @@ def test_two_phantom_patients_are_learnt_by_heart(two_patients: CaseStore, objec
     study = parse_study(f'{STUDY}objective = "{objective}"\nssim_weight = {0.1 if objective == "pix2pix" else 0.0}\n')
     settings = study.stages.maps
     model = build_model(Stage.MAPS, study, (), torch.Generator().manual_seed(1))
-    step = build_step(model, study, (), "hospital-a", two_patients, {}, torch.device("cpu"))
+    step = build_step(model, Workplace(study, (), "hospital-a", two_patients, {}, torch.device("cpu")))
     batches = list(draw_batches(step, settings.local_steps, torch.Generator().manual_seed(2)))
     losses: list[float] = []
     fit(step, batches, lambda number, found: losses.append(found["synthesis"]), rate_of(settings, 1))

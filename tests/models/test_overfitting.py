@@ -17,6 +17,7 @@ from client.inference.synthesise import hypotheses_volume
 from client.training.filled_inputs import enhancing_label
 from client.training.synthesis_step import build_step
 from client.training.trainer import draw_batches, fit, rate_of
+from client.training.workplace import Workplace
 from common.metrics.fidelity import mean_absolute_error, to_greys
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
@@ -54,7 +55,7 @@ def over_fit(cases: list[CachedCase], generator_model: torch.nn.Module, **settin
     study = Study(name="two", sites=("a",), reference_site="a", grid=GRID, stages=stages)
     model = build_model(Stage.SYNTHESISER, study, (), torch.Generator().manual_seed(1))
     frozen = {Stage.GENERATOR: generator_model}
-    step = build_step(model, study, (), "a", CaseStore(cases, STRUCTURAL), frozen, torch.device("cpu"))
+    step = build_step(model, Workplace(study, (), "a", CaseStore(cases, STRUCTURAL), frozen, torch.device("cpu")))
     batches = draw_batches(step, STEPS, torch.Generator().manual_seed(2))
     fit(step, batches, lambda number, losses: None, rate_of(stage, 1))
     model.eval()

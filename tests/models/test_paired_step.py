@@ -13,6 +13,7 @@ from client.training.accumulation import minimise
 from client.training.batches import cut
 from client.training.paired_step import PairedStep, _masses, build_step, some_of
 from client.training.trainer import NothingToTrainError
+from client.training.workplace import Workplace
 from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
@@ -43,7 +44,7 @@ def open_step():
     def build(store: CaseStore, settings: str = "") -> PairedStep:
         study = make_study(settings)
         model = build_model(Stage.MAPS, study, (), torch.Generator().manual_seed(0))
-        return build_step(model, study, (), "a", store, {}, torch.device("cpu"))
+        return build_step(model, Workplace(study, (), "a", store, {}, torch.device("cpu")))
 
     return build
 

@@ -13,6 +13,7 @@ from client.precision import computing_in
 from client.training import segmentation_step, synthesis_step
 from client.training.identification_step import IdentificationStep, pair_up
 from client.training.row_budget import RowBudget, within
+from client.training.workplace import Workplace
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
 from common.nets.segmenter import Segmenter
@@ -45,7 +46,7 @@ def test_the_synthesis_learns_the_same_in_parts(study, generator_model, make_cas
     for rows in (None, 1):
         torch.manual_seed(0)
         frozen = {Stage.GENERATOR: generator_model}
-        step = synthesis_step.build_step(ConditionalUNet("tiny"), study, (), "a", store, frozen, CPU)
+        step = synthesis_step.build_step(ConditionalUNet("tiny"), Workplace(study, (), "a", store, frozen, CPU))
         torch.nn.init.normal_(step.model.out.weight)  # so that more than the last layer has a gradient
         found.append(taught(step, step.draw(torch.Generator().manual_seed(2)), rows))
     (whole, gradient), (parted, in_parts) = found
@@ -59,7 +60,7 @@ def test_the_segmenter_learns_nearly_the_same_in_parts(study, generator_model, f
     for rows in (None, 2):
         torch.manual_seed(0)
         frozen = {Stage.GENERATOR: generator_model}
-        step = segmentation_step.build_step(Segmenter("tiny"), study, (), "a", full_store, frozen, CPU)
+        step = segmentation_step.build_step(Segmenter("tiny"), Workplace(study, (), "a", full_store, frozen, CPU))
         found.append(taught(step, step.draw(torch.Generator().manual_seed(2)), rows))
     (whole, gradient), (parted, in_parts) = found
     assert parted["loss"] == pytest.approx(whole["loss"], rel=0.1)

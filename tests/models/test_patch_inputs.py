@@ -11,6 +11,7 @@ from client.training import patch_inputs
 from client.training.filled_inputs import Filler
 from client.training.patch_inputs import PatchInputs
 from client.training.segmentation_step import SegmentationStep, build_step
+from client.training.workplace import Workplace
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL
 from common.study import Stage, Study, parse_study
@@ -105,7 +106,9 @@ patch = [16, 24, 8]
 def step(full_store: CaseStore, generator_model: nn.Module) -> SegmentationStep:
     study: Study = parse_study(STUDY)
     model = build_model(Stage.SEGMENTER, study, (), torch.Generator().manual_seed(0))
-    return build_step(model, study, (), "a", full_store, {Stage.GENERATOR: generator_model}, torch.device("cpu"))
+    return build_step(
+        model, Workplace(study, (), "a", full_store, {Stage.GENERATOR: generator_model}, torch.device("cpu"))
+    )
 
 
 def test_overfitting_one_batch_of_patches_lowers_the_loss(step: SegmentationStep, rng: torch.Generator) -> None:

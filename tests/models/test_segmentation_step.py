@@ -12,6 +12,7 @@ from client.training.filled_inputs import stack_of
 from client.training.segmentation_inputs import hide
 from client.training.segmentation_step import SegmentationStep, build_step
 from client.training.trainer import NothingToTrainError
+from client.training.workplace import Workplace
 from common.nets.segmenter import Segmenter
 from common.sequences import STRUCTURAL
 from common.study import Stage, Study
@@ -24,7 +25,7 @@ def open_step(study: Study, generator_model: nn.Module):
     def build(store: CaseStore) -> SegmentationStep:
         torch.manual_seed(0)
         frozen = {Stage.GENERATOR: generator_model}
-        return build_step(Segmenter("tiny"), study, (), "a", store, frozen, torch.device("cpu"))
+        return build_step(Segmenter("tiny"), Workplace(study, (), "a", store, frozen, torch.device("cpu")))
 
     return build
 

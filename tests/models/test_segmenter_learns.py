@@ -15,6 +15,7 @@ from client.inference.segment import labels_of, segment_volume
 from client.site import open_site
 from client.training.segmentation_step import build_step
 from client.training.trainer import draw_batches, fit, rate_of
+from client.training.workplace import Workplace
 from common.metrics.overlap import dice
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL
@@ -67,7 +68,7 @@ def test_two_patients_are_learnt_by_heart(two_patients: CaseStore, generator_mod
     assert settings is not None and len(two_patients.patients()) == 2
     model = build_model(Stage.SEGMENTER, study, (), torch.Generator().manual_seed(1))
     frozen = {Stage.GENERATOR: generator_model}
-    step = build_step(model, study, (), SITE, two_patients, frozen, torch.device("cpu"))
+    step = build_step(model, Workplace(study, (), SITE, two_patients, frozen, torch.device("cpu")))
     losses: list[float] = []
     batches = draw_batches(step, settings.local_steps, torch.Generator().manual_seed(2))
     fit(step, batches, lambda number, found: losses.append(found["loss"]), rate_of(settings, 1))

@@ -12,6 +12,7 @@ from client.training.conditions import conditions_of
 from client.training.filled_inputs import enhancing_label
 from client.training.synthesis_step import SynthesisStep, build_step, pixel_weight
 from client.training.trainer import NonFiniteLossError, NothingToTrainError
+from client.training.workplace import Workplace
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
@@ -29,7 +30,7 @@ def open_step(study: Study, generator_model: nn.Module):
         asked = study.model_copy(update={"stages": stages})
         frozen = {Stage.GENERATOR: generator_model}
         model = build_model(Stage.SYNTHESISER, asked, (), torch.Generator().manual_seed(0))
-        return build_step(model, asked, (), "a", store, frozen, torch.device("cpu"))
+        return build_step(model, Workplace(asked, (), "a", store, frozen, torch.device("cpu")))
 
     return build
 

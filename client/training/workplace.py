@@ -1,0 +1,34 @@
+"""Where a stage's step is built: what every model family's step file is given beside its network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from client.data.dataset import CaseStore
+from common.sequences import Domain
+from common.study import Stage, Study
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One stage's round at one site.
+
+    Attributes:
+        study: what is trained.
+        domains: the plan's, images first, then their lesion twins.
+        site_name: the site's name in the study.
+        store: its training cases.
+        frozen: the released networks of earlier stages, in evaluation mode, without gradients.
+        device: where the step computes.
+    """
+
+    study: Study
+    domains: tuple[Domain, ...]
+    site_name: str
+    store: CaseStore
+    frozen: Mapping[Stage, nn.Module]
+    device: torch.device
