@@ -33,7 +33,8 @@ from common.records import (
     read_text,
     unpack_tensors,
 )
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 
 log = logger(__name__)
 

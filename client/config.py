@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from common.errors import StudyError
 from common.sequences import SITE_NAME, Sequence
-from common.study import Frozen, line_of
+from common.settings.frozen import Frozen
+from common.study import line_of
 
 LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
 ROLES = (*(sequence.value for sequence in Sequence), "brain", "labels")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from common.study import Stage
+from common.settings.stages import Stage
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from common.logs import logger
 from common.plan import SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 
 log = logger(__name__)
 

@@ -9,7 +9,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from common.sequences import Domain, Sequence, with_twins
-from common.study import Frozen, Study
+from common.settings.frozen import Frozen
+from common.study import Study
 
 
 class SiteInventory(Frozen):

@@ -20,7 +20,9 @@ from common.errors import FederationError
 from common.parameters import StateDict
 from common.plan import Plan, SiteInventory
 from common.sequences import Sequence
-from common.study import Frozen, Stage, Study
+from common.settings.frozen import Frozen
+from common.settings.stages import Stage
+from common.study import Study
 
 RAW = "gliofed.raw"
 GLOBAL = "global"

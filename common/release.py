@@ -17,7 +17,9 @@ from pydantic import Field, StringConstraints, ValidationError
 from common.errors import ReleaseError
 from common.plan import Plan
 from common.sequences import Domain, Sequence
-from common.study import Frozen, Stage, Study
+from common.settings.frozen import Frozen
+from common.settings.stages import Stage
+from common.study import Study
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from common.errors import StudyError
-from common.study import Frozen
+from common.settings.frozen import Frozen
 
 
 class RunConfig(Frozen):

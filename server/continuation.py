@@ -15,7 +15,8 @@ from common.nets.new_domains import over_domains
 from common.nets.ummgat import Ummgat
 from common.release import Release, load_release
 from common.sequences import Domain
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 from server.stages import ModelBuilder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.plan import Plan
-from common.study import Stage
+from common.settings.stages import Stage
 from server.result import RunResult, SiteFault
 
 

@@ -22,7 +22,9 @@ from common.parameters import StateDict
 from common.plan import Plan
 from common.records import NOTHING_TO_TRAIN, OK, Greys
 from common.sequences import Sequence
-from common.study import Frozen, Stage, Study, load_study
+from common.settings.frozen import Frozen
+from common.settings.stages import Stage
+from common.study import Study, load_study
 from server.aggregation.moving_average import MovingAverage
 from server.result import RunResult, SiteFault
 from server.study_text import to_toml

@@ -30,7 +30,7 @@ from common.records import (
     read_text,
     size_bytes,
 )
-from common.study import Stage
+from common.settings.stages import Stage
 from server.aggregation.weighted import SpooledUpdate
 from server.events import Listener, SiteAnswered
 from server.exchange import Exchange, Reply

@@ -10,7 +10,7 @@ from common.metrics.operating_point import best_operating_point
 from common.metrics.platt import fit_platt
 from common.parameters import STATISTICS
 from common.release import Calibration, IdentifierFacts
-from common.study import IdentifierStage, Stage
+from common.settings.stages import IdentifierStage, Stage
 from server.journal import Journal
 
 Counts = NDArray[np.float64]

@@ -21,7 +21,8 @@ from common.release import (
     load_release,
 )
 from common.sequences import Sequence
-from common.study import Stage, Study, code_version
+from common.settings.stages import Stage
+from common.study import Study, code_version
 from server.journal import Journal
 from server.operating_facts import identifier_facts
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import FederationError
-from common.study import Stage
+from common.settings.stages import Stage
 
 COMPLETE = "complete"
 INCOMPLETE = "incomplete"

@@ -15,7 +15,8 @@ from common.records import declare
 from common.release import file_digest
 from common.seeding import torch_generator
 from common.sequences import Domain
-from common.study import FOLDS, Stage, StageSettings, Study
+from common.settings.stages import FOLDS, Stage, StageSettings
+from common.study import Study
 from server.first_weights import check_fit
 from server.gate import Gate
 from server.journal import Journal

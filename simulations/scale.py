@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.study import Stages, Study
+from common.settings.stages import Stages
+from common.study import Study
 
 ScaleName = Literal["tiny", "small"]
 

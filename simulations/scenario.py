@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from common.errors import StudyError
 from common.sequences import QUANTITATIVE, SITE_NAME, STRUCTURAL, Sequence
-from common.study import Frozen, line_of
+from common.settings.frozen import Frozen
+from common.study import line_of
 
 SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
 SUFFIX = ".cohort.toml"

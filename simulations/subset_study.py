@@ -18,7 +18,8 @@ from common.errors import DataError, StudyError
 from common.nets.map_synthesiser import MapSynthesiser
 from common.release import Release, load_release
 from common.sequences import Sequence
-from common.study import MapsStage, Stage, Study, load_study
+from common.settings.stages import MapsStage, Stage
+from common.study import Study, load_study
 from simulations.baselines import fit_baselines
 from simulations.cohort import cohort_of, draw_phantoms
 from simulations.comparison.map_tables import Contest, contest_table, subset_table

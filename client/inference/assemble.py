@@ -21,8 +21,8 @@ from client.inference.segment import labels_of, without_specks
 from common.files import write_whole
 from common.release import Release
 from common.sequences import Sequence
+from common.settings.stages import Stage
 from common.shapes import Labels, Volume
-from common.study import Stage
 
 Facts = dict[str, Any]
 

@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.release import Release
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
-from common.study import MapsStage, SynthesiserStage
+from common.settings.stages import MapsStage, SynthesiserStage
 
 Slices = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from common.generative.noise_schedule import schedule_of
 from common.generative.samplers import DiffusionSampler, DirectSampler, FlowSampler, Sampler
 from common.sequences import Sequence
-from common.study import SynthesiserStage
+from common.settings.stages import SynthesiserStage
 
 LARGEST_DIFFERENCE = 2.0
 

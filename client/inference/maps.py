@@ -14,7 +14,7 @@ from torch import Tensor
 from client.inference.device import device_of
 from client.precision import half_precision
 from common.sequences import NEEDS_GADOLINIUM, Sequence
-from common.study import MapsStage
+from common.settings.stages import MapsStage
 
 Slices = NDArray[np.float32]
 

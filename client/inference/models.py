@@ -16,7 +16,7 @@ from common.nets.segmenter import Segmenter
 from common.nets.ummgat import Ummgat
 from common.release import Release
 from common.sequences import Domain
-from common.study import Stage
+from common.settings.stages import Stage
 
 
 @dataclass(frozen=True)

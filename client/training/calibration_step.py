@@ -26,7 +26,7 @@ from common.metrics.operating_point import DECISIONS, SLICE_THRESHOLDS, TABLE_SH
 from common.metrics.platt import BINS, bin_of
 from common.nets.validation_table import ValidationTable
 from common.parameters import STATISTICS
-from common.study import Stage
+from common.settings.stages import Stage
 
 
 class CalibrationStep:

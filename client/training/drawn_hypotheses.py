@@ -32,7 +32,8 @@ from common.files import write_whole
 from common.generative.hypotheses import Synthesiser
 from common.logs import logger
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
-from common.study import SynthesiserStage, code_version
+from common.settings.stages import SynthesiserStage
+from common.study import code_version
 
 FOLDER = "drawn"
 WINDOWS = "windows"

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from common.errors import ReleaseError
 from common.files import write_whole
 from common.parameters import StateDict
-from common.study import Stage
+from common.settings.stages import Stage
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from client.training.workplace import Workplace
 from common.logs import logger
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.sequences import NEEDS_GADOLINIUM, Domain, Sequence
-from common.study import FOLDS, Stage
+from common.settings.stages import FOLDS, Stage
 
 ET = 4
 

@@ -26,7 +26,8 @@ from common.generative.adversarial import discriminator_loss, diversity_loss, ge
 from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, SHARED
 from common.sequences import Sequence
-from common.study import GeneratorStage, Study
+from common.settings.stages import GeneratorStage
+from common.study import Study
 
 Terms = dict[str, Term]
 

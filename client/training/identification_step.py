@@ -33,7 +33,7 @@ from client.training.validation import has_known_status, training_part
 from client.training.workplace import Workplace
 from common.nets.identifier import Identifier
 from common.parameters import SHARED
-from common.study import IdentifierStage, Stage
+from common.settings.stages import IdentifierStage, Stage
 
 EVALUATION_PATIENTS = 12
 Item = TypeVar("Item")

@@ -31,7 +31,7 @@ from common.generative.paired import dissimilarity, feature_distance, weighted_e
 from common.metrics.fidelity import mean_absolute_error, measure, to_greys
 from common.nets.map_synthesiser import Judgement, MapSynthesiser, visible
 from common.parameters import SHARED
-from common.study import MapsStage
+from common.settings.stages import MapsStage
 
 BACKGROUND = -1.0
 MOMENTA = (0.5, 0.999)

@@ -15,7 +15,8 @@ from common.nets.ummgat import Ummgat
 from common.parameters import DOMAIN_PREFIX, group_of
 from common.seeding import torch_generator
 from common.sequences import Domain
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from client.training.workplace import Workplace
 from common.nets.segmenter import CHANNELS, Segmenter
 from common.nets.segmenter_plan import mirrored_axes
 from common.parameters import SHARED
-from common.study import SegmenterStage
+from common.settings.stages import SegmenterStage
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from common.nets.conditional_unet import ConditionalUNet
 from common.nets.embeddings import MISSING
 from common.parameters import SHARED
 from common.sequences import Sequence
-from common.study import SynthesiserStage
+from common.settings.stages import SynthesiserStage
 
 BACKGROUND_WEIGHT = 0.1
 EVALUATION_TIMES = 4

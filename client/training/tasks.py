@@ -35,7 +35,8 @@ from common.parameters import LOCAL, StateDict, group_of, local_prefixes
 from common.records import Task
 from common.seeding import derive_seed, deterministic_on_cpu, torch_generator
 from common.sequences import Domain
-from common.study import FOLDS, Stage, StageSettings, Study
+from common.settings.stages import FOLDS, Stage, StageSettings
+from common.study import Study
 
 ModelBuilder = Callable[[Stage, Study, tuple[Domain, ...], torch.Generator], nn.Module]
 StepBuilder = Callable[[nn.Module, Workplace], TrainingStep]

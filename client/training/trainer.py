@@ -13,7 +13,7 @@ from client.compilation import training
 from client.data.dataset import CaseStore
 from client.training.update import Counted
 from common.errors import DataError
-from common.study import StageSettings
+from common.settings.stages import StageSettings
 
 Listener = Callable[[int, dict[str, float]], None]
 """Called after each step with its number (from 1) and its losses."""

@@ -10,7 +10,8 @@ from torch import nn
 
 from client.data.dataset import CaseStore
 from common.sequences import Domain
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 
 
 @dataclass(frozen=True)

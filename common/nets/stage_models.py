@@ -14,7 +14,8 @@ from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
 from common.nets.validation_table import ValidationTable
 from common.sequences import Domain, Sequence
-from common.study import GeneratorStage, MapsStage, SegmenterStage, Stage, Study, SynthesiserStage
+from common.settings.stages import GeneratorStage, MapsStage, SegmenterStage, Stage, SynthesiserStage
+from common.study import Study
 
 NEAR, FAR = 0.1, 0.5
 """How far a T1Gd lies from T1, in greys of [-1, 1], and how far from nothing."""

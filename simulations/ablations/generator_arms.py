@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import cast
 
 from client.inference.fill import Translator
-from common.study import Stage, Stages, Study
+from common.settings.stages import Stage, Stages
+from common.study import Study
 from simulations.ablations.feature_encoder import FeatureEncoder
 from simulations.ablations.phantoms import Phantoms
 from simulations.ablations.records import Figures

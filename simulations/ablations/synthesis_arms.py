@@ -16,7 +16,8 @@ from client.inference.identify import identify_case
 from client.inference.segment import segment_volume, whole_tumour
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
 from common.sequences import STRUCTURAL, Sequence
-from common.study import IdentifierStage, Stage, Study, SynthesiserStage
+from common.settings.stages import IdentifierStage, Stage, SynthesiserStage
+from common.study import Study
 from simulations.ablations.drawings import draw_all, measure_drawings
 from simulations.ablations.feature_encoder import FeatureEncoder
 from simulations.ablations.generator_arms import FULL as GENERATOR_ARM

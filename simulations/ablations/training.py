@@ -23,7 +23,8 @@ from common.nets.stage_models import build_model
 from common.parameters import LOCAL, StateDict, group_of, local_prefixes
 from common.records import Task
 from common.seeding import torch_generator
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 from server.aggregation.moving_average import start
 from server.aggregation.weighted import SpooledUpdate, aggregate
 from simulations.ablations.phantoms import Phantoms

@@ -14,7 +14,7 @@ import torch
 
 from common import __version__
 from common.errors import GliofedError
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.bench.case import HYPOTHESES, PUBLISHED_STEPS
 from simulations.bench.machine import describe_machine
 from simulations.bench.report import BenchReport, DeviceName, Measurement, Size, Spread, Task

@@ -10,7 +10,7 @@ from torch import nn
 
 from client.inference.drawing_plan import plan_of
 from client.inference.synthesise import hypotheses_volume
-from common.study import SynthesiserStage
+from common.settings.stages import SynthesiserStage
 
 SLICES = 19
 PUBLISHED_STEPS = 100

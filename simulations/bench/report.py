@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.study import Frozen, Stage
+from common.settings.frozen import Frozen
+from common.settings.stages import Stage
 
 Form = Literal["ours", "plain"]
 Task = Literal["training step", "inference", "case"]

@@ -14,7 +14,7 @@ import torch
 from client.allocator import keep_freed_memory
 from client.compilation import make_ready, stop_compiling, training
 from client.precision import computing_in
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.bench.case import case_of
 from simulations.bench.counts import count_flops, count_parameters, count_step
 from simulations.bench.machine import load_average

@@ -24,7 +24,8 @@ from common.nets.segmenter import Segmenter
 from common.nets.stage_models import build_model
 from common.nets.ummgat import Ummgat
 from common.sequences import STRUCTURAL, Domain, Sequence
-from common.study import MapsStage, Stage, Stages, Study, parse_study
+from common.settings.stages import MapsStage, Stage, Stages
+from common.study import Study, parse_study
 from simulations.bench.plain_cbsi import PlainCbsi
 from simulations.bench.report import Form, Size
 from simulations.bench.site import random_site

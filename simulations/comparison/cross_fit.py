@@ -16,7 +16,7 @@ from common.nets.ummgat import Ummgat
 from common.release import Release
 from common.seeding import torch_generator
 from common.sequences import Sequence
-from common.study import FOLDS, Stage
+from common.settings.stages import FOLDS, Stage
 from server.journal import Journal
 from simulations.comparison.subject import Pencil, Subject
 

@@ -15,7 +15,7 @@ from common.generative.hypotheses import Synthesiser
 from common.metrics.fidelity import mean_absolute_error, to_greys
 from common.metrics.proportion import binomial_interval
 from common.sequences import Sequence
-from common.study import SynthesiserStage
+from common.settings.stages import SynthesiserStage
 from simulations.comparison.subject import Subject, by_site
 from simulations.report.summary import Hypotheses
 

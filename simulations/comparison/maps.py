@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from client.inference.maps import MapDrawing, draw_map
 from common.metrics.fidelity import measure, to_greys
 from common.sequences import Sequence
-from common.study import MapsStage
+from common.settings.stages import MapsStage
 from simulations.baselines import Baselines
 from simulations.comparison.subject import Subject
 from simulations.report.summary import MapFidelity, MapMeasure, MapMethod

@@ -13,7 +13,7 @@ from client.data.cache import LabelKind
 from client.inference.maps import MapDrawing
 from common.generative.hypotheses import Synthesiser
 from common.sequences import NEEDS_GADOLINIUM, STRUCTURAL, Sequence
-from common.study import MapsStage, SynthesiserStage
+from common.settings.stages import MapsStage, SynthesiserStage
 from simulations.comparison.hypotheses import draw_subject
 from simulations.comparison.maps import draw_from
 from simulations.comparison.segmentation import segment_subject

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from common.files import write_whole
 from common.sequences import STRUCTURAL, Sequence, in_order
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.comparison.style_codes import StyleMap
 from simulations.report.charts import colour, line_chart, roc_chart
 from simulations.report.pictures import Gallery

@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError
 from common.errors import ReleaseError
 from common.files import write_whole
 from common.sequences import Sequence
-from common.study import Frozen, Stage
+from common.settings.frozen import Frozen
+from common.settings.stages import Stage
 
 RESEARCH_USE_ONLY = (
     "Research use only. Not a medical device: nothing here may guide the care of a patient. "

@@ -11,7 +11,7 @@ from torch import nn
 
 from common.errors import GliofedError
 from common.nets.conditional_unet import ConditionalUNet
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.bench.bench import BenchSettings, in_a_process, run_bench
 from simulations.bench.case import BRAIN_SHARE, disc
 from simulations.bench.counts import count_flops, count_parameters, count_step

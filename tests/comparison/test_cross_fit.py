@@ -10,7 +10,8 @@ from client.training.folds import split_in_two
 from common.nets.stage_models import build_model
 from common.seeding import torch_generator
 from common.sequences import STRUCTURAL, Domain, with_twins
-from common.study import FOLDS, parse_study
+from common.settings.stages import FOLDS
+from common.study import parse_study
 from simulations.comparison.cross_fit import open_cross_fit
 
 STUDY = 'name = "toy"\nsites = ["a"]\nreference_site = "a"\n[stages.generator]\ncross_fit = true\n'

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.sequences import Sequence
-from common.study import SynthesiserStage
+from common.settings.stages import SynthesiserStage
 from simulations.comparison.hypotheses import compare_hypotheses
 
 SETTINGS = SynthesiserStage(diffusion_steps=20, sampling_steps=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.sequences import STRUCTURAL, Sequence
-from common.study import MapsStage
+from common.settings.stages import MapsStage
 from simulations.baselines import Baselines, ToneCurve
 from simulations.comparison.map_tables import Contest, contest_table, interval, subset_table
 from simulations.comparison.maps import compare_maps, measure_map, measure_subset, subsets_of

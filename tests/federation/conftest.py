@@ -28,7 +28,8 @@ from client.training.trainer import NothingToTrainError  # noqa: E402
 from client.training.update import Counted  # noqa: E402
 from common.parameters import DOMAIN_PREFIX, SHARED  # noqa: E402
 from common.sequences import Domain, Sequence  # noqa: E402
-from common.study import Stage, Study, parse_study  # noqa: E402
+from common.settings.stages import Stage  # noqa: E402
+from common.study import Study, parse_study  # noqa: E402
 from server.events import Listener, ignore  # noqa: E402
 from server.result import RunResult  # noqa: E402
 from simulations.federation import run_federation  # noqa: E402

@@ -16,7 +16,8 @@ from common.errors import ReleaseError, StudyError
 from common.nets.stage_models import build_model
 from common.release import Release, load_release
 from common.sequences import Domain, Sequence, with_twins
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 from server.continuation import continuing
 from simulations.federation import run_federation
 

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from client.training.earlier import EarlierModels
 from common.errors import ReleaseError
-from common.study import Stage
+from common.settings.stages import Stage
 
 WEIGHTS = {"w": torch.tensor([1.0, 2.0])}
 DIGEST = hashlib.sha256(save(WEIGHTS)).hexdigest()

@@ -15,7 +15,8 @@ from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
 from common.seeding import torch_generator
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 from server.first_weights import check_fit, read_first_weights
 from server.stages import open_stage
 

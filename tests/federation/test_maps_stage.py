@@ -18,7 +18,8 @@ from client.training.tasks import Bench
 from common.nets.map_synthesiser import MapSynthesiser
 from common.release import load_release
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage, parse_study
+from common.settings.stages import Stage
+from common.study import parse_study
 from server.events import RoundFinished
 from simulations.federation import run_federation
 

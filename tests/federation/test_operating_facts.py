@@ -10,7 +10,7 @@ import pytest
 
 from common.metrics.operating_point import DECISIONS, TABLE_SHAPE, best_operating_point
 from common.metrics.platt import BINS, fit_platt
-from common.study import IdentifierStage, Stage
+from common.settings.stages import IdentifierStage, Stage
 from server.operating_facts import NOBODY_KEPT, NOBODY_SENT, ONE_STATUS, fitted_facts, identifier_facts
 
 SETTINGS = IdentifierStage(slice_threshold=0.4, volume_threshold=0.6, abstain_margin=0.1)

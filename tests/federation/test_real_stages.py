@@ -21,7 +21,7 @@ from client.training.tasks import Bench
 from common.parameters import group_of
 from common.release import load_release
 from common.sequences import STRUCTURAL, Sequence
-from common.study import FOLDS, Stage
+from common.settings.stages import FOLDS, Stage
 from server.events import RoundFinished
 from simulations.federation import run_federation
 

@@ -15,7 +15,7 @@ from common.errors import ReleaseError
 from common.records import Greys
 from common.release import MANIFEST, load_release
 from common.sequences import Domain, Sequence
-from common.study import Stage
+from common.settings.stages import Stage
 from server.registry import reference_greys
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from common.errors import DataError, ReleaseError, StudyError
-from common.study import Stage
+from common.settings.stages import Stage
 from server.events import RoundFinished, SiteAnswered, StageFinished
 from server.result import RunResult
 

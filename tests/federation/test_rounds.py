@@ -16,7 +16,8 @@ from client.site import Site
 from client.training.tasks import Bench
 from common.errors import DataError, FederationError, StudyError
 from common.sequences import Sequence
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 from server.events import RoundFinished, RoundStarted, SiteProgress, StageFinished
 from simulations.grid import InProcessGrid
 

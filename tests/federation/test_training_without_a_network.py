@@ -10,7 +10,7 @@ from client.training.tasks import Bench
 from common.plan import Plan
 from common.release import load_release
 from common.sequences import STRUCTURAL
-from common.study import SegmenterStage, Stage
+from common.settings.stages import SegmenterStage, Stage
 from simulations.ablations.phantoms import Phantoms
 from simulations.ablations.training import settings_key, train_stage
 from simulations.federation import run_federation

@@ -12,6 +12,8 @@ from typer.main import get_command
 from client.cli import app as client_app
 from client.config import Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
 from common import study as settings
+from common.settings import stages
+from common.settings.federation import Federation
 from common.study import load_study
 from server.cli import app as server_app
 from simulations.cli import app as simulation_app
@@ -20,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAMS = {"gliofed-client": client_app, "gliofed-server": server_app, "gliofed-sim": simulation_app}
 STUDY_MODELS = [
-    *(settings.Study, settings.Grid, settings.Data, settings.Training, settings.Federation, settings.StageSettings),
-    *(settings.GeneratorStage, settings.SynthesiserStage, settings.SegmenterStage, settings.IdentifierStage),
-    settings.MapsStage,
+    *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, stages.StageSettings),
+    *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
+    stages.MapsStage,
     settings.Reporting,
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
@@ -49,7 +51,7 @@ def test_every_key_is_documented_with_its_default_and_no_other(page, models):
     documented = rows(page)
     expected = []
     for model in models:
-        inherited = set(settings.StageSettings.model_fields) if model.__base__ is settings.StageSettings else set()
+        inherited = set(stages.StageSettings.model_fields) if model.__base__ is stages.StageSettings else set()
         for name, field in model.model_fields.items():
             if name not in TABLES | inherited:
                 default = "required" if field.is_required() else field.get_default(call_default_factory=True)

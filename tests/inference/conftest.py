@@ -20,7 +20,8 @@ from common.plan import Plan, SiteInventory
 from common.release import GreyConstants, IdentifierFacts, Lineage, Manifest, Release, StageFile, load_release
 from common.seeding import torch_generator
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage, Study, parse_study
+from common.settings.stages import Stage
+from common.study import Study, parse_study
 
 STUDY = """
 name = "inference"

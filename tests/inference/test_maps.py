@@ -14,7 +14,7 @@ from client.inference.completion import complete_case
 from client.inference.maps import draw_map, map_of_case, usable_inputs
 from client.inference.models import open_models
 from common.sequences import STRUCTURAL, Sequence
-from common.study import MapsStage
+from common.settings.stages import MapsStage
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 ADC, CBV = Sequence.ADC, Sequence.CBV

@@ -12,7 +12,7 @@ from client.inference.synthesise import consistency, hypotheses_volume, with_nei
 from common.generative.hypotheses import draw_hypotheses
 from common.seeding import torch_generator
 from common.sequences import Sequence
-from common.study import SynthesiserStage
+from common.settings.stages import SynthesiserStage
 
 
 def plan(**settings):

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from common.nets.stage_models import build_model
 from common.seeding import torch_generator
 from common.sequences import STRUCTURAL
-from common.study import Stage, parse_study
+from common.settings.stages import Stage
+from common.study import parse_study
 from simulations.ablations.phantoms import open_phantoms, scenario_of
 from simulations.ablations.training import Trained
 from simulations.scenario import Losses

@@ -8,7 +8,7 @@ import pytest
 from client.inference.drawing_plan import plan_of
 from client.inference.synthesise import hypotheses_volume
 from common.metrics.proportion import binomial_interval
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.ablations.drawings import draw_all, error_correlation, flips
 from simulations.ablations.training import train_stage
 

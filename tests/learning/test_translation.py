@@ -13,7 +13,8 @@ from client.training.workplace import Workplace
 from common.nets.stage_models import build_model
 from common.seeding import torch_generator
 from common.sequences import STRUCTURAL, Domain, with_twins
-from common.study import Stage, load_study
+from common.settings.stages import Stage
+from common.study import load_study
 from simulations.comparison.truth import read_truth
 from simulations.phantom.cohort import write_cohort
 from simulations.scenario import SCENARIO_FOLDER, load_scenario

@@ -20,7 +20,8 @@ from common.nets.stage_models import build_model
 from common.nets.validation_table import ValidationTable
 from common.parameters import STATISTICS, group_of
 from common.sequences import STRUCTURAL, Sequence
-from common.study import IdentifierStage, Stage, Study
+from common.settings.stages import IdentifierStage, Stage
+from common.study import Study
 from server.aggregation.weighted import weighted_mean
 
 

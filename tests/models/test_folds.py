@@ -16,7 +16,8 @@ from common.nets.embeddings import FILLED, REAL
 from common.nets.stage_models import build_model
 from common.seeding import torch_generator
 from common.sequences import STRUCTURAL, Domain, with_twins
-from common.study import FOLDS, Stage, Study
+from common.settings.stages import FOLDS, Stage
+from common.study import Study
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 

@@ -15,7 +15,8 @@ from client.training.workplace import Workplace
 from common.nets.conditional_unet import Synthesis
 from common.nets.identifier import Identifier
 from common.sequences import STRUCTURAL
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 

@@ -14,7 +14,8 @@ from client.training.trainer import draw_batches, fit, rate_of
 from client.training.workplace import Workplace
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Grid, Stage, parse_study
+from common.settings.stages import Stage
+from common.study import Grid, parse_study
 from simulations.comparison.truth import read_truth
 from simulations.phantom.cohort import write_cohort
 from simulations.scenario import load_scenario

@@ -21,7 +21,8 @@ from client.training.workplace import Workplace
 from common.metrics.fidelity import mean_absolute_error, to_greys
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
-from common.study import GeneratorStage, Grid, Stage, Stages, Study, SynthesiserStage
+from common.settings.stages import GeneratorStage, Stage, Stages, SynthesiserStage
+from common.study import Grid, Study
 from simulations.comparison.truth import read_truth
 
 STEPS = 150

@@ -17,7 +17,8 @@ from client.training.workplace import Workplace
 from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage, Study, parse_study
+from common.settings.stages import Stage
+from common.study import Study, parse_study
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 ADC, CBV = Sequence.ADC, Sequence.CBV

@@ -18,7 +18,7 @@ from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
 from common.nets.segmenter import Segmenter
 from common.sequences import STRUCTURAL
-from common.study import Stage
+from common.settings.stages import Stage
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 CPU = torch.device("cpu")

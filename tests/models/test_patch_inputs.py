@@ -14,7 +14,8 @@ from client.training.segmentation_step import SegmentationStep, build_step
 from client.training.workplace import Workplace
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL
-from common.study import Stage, Study, parse_study
+from common.settings.stages import Stage
+from common.study import Study, parse_study
 
 T1, T1GD, T2, FLAIR = range(4)
 WINDOW = (8, 16, 24)  # a toy volume has 4 slices of 32 x 48

@@ -15,7 +15,8 @@ from client.training.trainer import NothingToTrainError
 from client.training.workplace import Workplace
 from common.nets.segmenter import Segmenter
 from common.sequences import STRUCTURAL
-from common.study import Stage, Study
+from common.settings.stages import Stage
+from common.study import Study
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 

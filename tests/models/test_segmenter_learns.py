@@ -19,7 +19,8 @@ from client.training.workplace import Workplace
 from common.metrics.overlap import dice
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL
-from common.study import Stage, Study, parse_study
+from common.settings.stages import Stage
+from common.study import Study, parse_study
 from simulations.consortium import write_site_files
 from simulations.phantom.cohort import write_cohort
 from simulations.scenario import Losses, load_scenario

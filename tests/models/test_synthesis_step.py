@@ -16,7 +16,8 @@ from client.training.workplace import Workplace
 from common.nets.embeddings import FILLED, MISSING, REAL
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage, Study, SynthesiserStage
+from common.settings.stages import Stage, SynthesiserStage
+from common.study import Study
 
 T1, T1GD, T2, FLAIR = STRUCTURAL
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from client.training.trainer import NonFiniteLossError, descend, draw_batches, fit, rate_of
 from client.training.update import Counted
-from common.study import StageSettings
+from common.settings.stages import StageSettings
 
 
 class _Counting:

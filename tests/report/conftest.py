@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.sequences import STRUCTURAL, Sequence
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.report.pictures import Gallery, Row, crop_to, difference_tile, grey_tile, overlay_tile
 from simulations.report.summary import (
     AucFacts,

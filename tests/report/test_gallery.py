@@ -4,7 +4,7 @@ import numpy as np
 
 from client.inference.fill import Translator
 from common.sequences import STRUCTURAL, Domain, Sequence
-from common.study import MapsStage
+from common.settings.stages import MapsStage
 from simulations.comparison.subject import Pencil
 from simulations.report.gallery import choose, map_row, translation_rows
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from common.plan import Plan, SiteInventory
-from common.study import Stage
+from common.settings.stages import Stage
 from server.events import (
     RoundFinished,
     RoundStarted,

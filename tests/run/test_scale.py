@@ -1,4 +1,4 @@
-from common.study import Stage
+from common.settings.stages import Stage
 from simulations.scale import SCALES, Scale, scaled
 
 

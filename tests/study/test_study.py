@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import StudyError
-from common.study import MAX_STUDY_BYTES, Stage, code_version, load_study, parse_study
+from common.settings.stages import Stage
+from common.study import MAX_STUDY_BYTES, code_version, load_study, parse_study
 
 GOOD = """name = "three"
 sites = ["a", "b"]

@@ -1,0 +1,1 @@
+"""The tables of a `study.toml`, one a file; `common.study` puts them together."""

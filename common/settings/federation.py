@@ -1,0 +1,18 @@
+"""`[federation]`: who must take part in a round, and until when."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from common.settings.frozen import Frozen, Positive
+
+
+class Federation(Frozen):
+    """Who must take part in a round: at least `quorum` sites, and all that `required` names."""
+
+    quorum: Positive = 1
+    required: tuple[str, ...] = ()
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86400)] = 3600.0
+    weight_cap_patients: Positive = 1000
