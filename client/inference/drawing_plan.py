@@ -50,7 +50,7 @@ def plan_of(settings: SynthesiserStage, sampling_steps: int | None = None) -> Dr
     match settings.synthesiser:
         case "diffusion":
             schedule = schedule_of(settings.noise_schedule, settings.diffusion_steps)
-            sampler: Sampler = DiffusionSampler(schedule, steps, settings.prediction, limit)
+            sampler: Sampler = DiffusionSampler(schedule, steps, settings.prediction, limit, settings.sampler)
         case "flow":
             sampler = FlowSampler(settings.solver, steps, limit)
         case "e2e":

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from common.generative import flow
-from common.generative.ddim import sample
+from common.generative import ddim, dpm_solver, flow
 from common.generative.diffusion import Prediction, image_from
 from common.generative.noise_schedule import NoiseSchedule
 from common.generative.ode import Solver, integrate
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, 1, H, W), time (B,)) → what the network says, (B, 1, H, W)."""
+
+
+Method = Literal["ddim", "dpm"]
 
 
 class Sampler(Protocol):
@@ -30,19 +32,21 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class DiffusionSampler:
-    """DDIM at σ = 0.
+    """DDIM at σ = 0, or DPM-Solver++ of second order, which needs fewer steps.
 
     Attributes:
         schedule: the one the network was trained with.
         steps: evaluations.
         prediction: what the network predicts.
         limit: pictures lie in [-limit, limit], and so does the image that each step finds.
+        method: how the steps follow one another.
     """
 
     schedule: NoiseSchedule
     steps: int
     prediction: Prediction = "image"
     limit: float = 1.0
+    method: Method = "ddim"
 
     def __call__(self, network: Network, noise: Tensor) -> Tensor:
         """Draw."""
@@ -51,7 +55,9 @@ class DiffusionSampler:
             image = image_from(self.prediction, network(x_t, t).float(), x_t, t, self.schedule)
             return image.clamp(-self.limit, self.limit)
 
-        return sample(predict, noise, self.schedule, self.steps)
+        if self.method == "dpm":
+            return dpm_solver.sample(predict, noise, self.schedule, self.steps)
+        return ddim.sample(predict, noise, self.schedule, self.steps)
 
 
 @dataclass(frozen=True)

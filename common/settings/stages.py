@@ -79,9 +79,9 @@ class GeneratorStage(StageSettings):
 class SynthesiserStage(StageSettings):
     """T1Gd under either label: CBSI diffusion (Nat Commun 17:2162), or flow matching or end to end (seed 001).
 
-    `prediction`, `noise_schedule`, `diffusion_steps` concern the diffusion alone, `solver` the flow alone;
-    `sampling_steps` are DDIM's or the solver's. `slices` = 7 is 2.5-D. With `target = "difference"` the network draws
-    T1Gd - T1.
+    `prediction`, `noise_schedule`, `diffusion_steps`, `sampler` concern the diffusion alone, `solver` the flow alone;
+    `sampling_steps` are the sampler's or the solver's. `slices` = 7 is 2.5-D. With `target = "difference"` the network
+    draws T1Gd - T1.
     """
 
     synthesiser: Literal["diffusion", "flow", "e2e"] = "diffusion"
@@ -93,6 +93,7 @@ class SynthesiserStage(StageSettings):
     use_label: bool = True
     noise_schedule: Literal["cosine", "linear"] = "cosine"
     diffusion_steps: Annotated[int, Field(ge=10, le=4000)] = 1000
+    sampler: Literal["ddim", "dpm"] = "ddim"
     sampling_steps: Annotated[int, Field(ge=1, le=1000)] = 10
     solver: Literal["dopri5", "euler", "midpoint", "rk4"] = "dopri5"
     samples: Annotated[int, Field(ge=1, le=500)] = 1
@@ -122,6 +123,8 @@ class SynthesiserStage(StageSettings):
             raise ValueError(f'prediction: only of synthesiser "diffusion", remove it for "{self.synthesiser}"')
         if self.synthesiser != "diffusion" and self.noise_schedule != "cosine":
             raise ValueError(f'noise_schedule: only of synthesiser "diffusion", remove it for "{self.synthesiser}"')
+        if self.synthesiser != "diffusion" and self.sampler != "ddim":
+            raise ValueError(f'sampler: only of synthesiser "diffusion", remove it for "{self.synthesiser}"')
         if self.prediction == "noise" and self.sampling_steps == 1:
             raise ValueError("sampling_steps: predicted noise says nothing of the image at the first step; take more")
         if self.synthesiser != "flow" and self.solver != "dopri5":

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from common.files import write_whole
+from common.generative.samplers import Method
 from common.study import Study, load_study
 from simulations.ablations import generator_arms, synthesis_arms
 from simulations.ablations.feature_encoder import FeatureEncoder, train_encoder
@@ -100,9 +101,10 @@ def _jobs(
         return
     shared = synthesis_arms.train_shared(study, phantoms, out, _silent)
 
-    def contest(name: str, steps: int | None = None) -> Figures:
+    def contest(name: str, sampling: tuple[Method, int] | None = None) -> Figures:
         contestant = synthesis_arms.train_contestant(name, study, phantoms, shared, out, _silent)
-        return synthesis_arms.measure_contestant(contestant, phantoms, encoder, steps)
+        contestant = contestant if sampling is None else contestant.sampling(*sampling)
+        return synthesis_arms.measure_contestant(contestant, phantoms, encoder)
 
     if "synthesis" in settings.parts:
         for row, (name, left_out) in enumerate(synthesis_arms.ARMS.items()):
@@ -110,8 +112,8 @@ def _jobs(
     if "steps" in settings.parts:
         full = synthesis_arms.FULL
         changed = synthesis_arms.arm_study(study, synthesis_arms.ARMS[full])
-        for row, steps in enumerate(synthesis_arms.STEPS):
-            yield trial("steps", row, f"{steps} steps", changed), partial(contest, full, steps)
+        for row, (sampler, steps) in enumerate(synthesis_arms.SAMPLERS):
+            yield trial("steps", row, f"{sampler}, {steps}", changed), partial(contest, full, (sampler, steps))
 
 
 def _silent(done: int, total: int) -> None:

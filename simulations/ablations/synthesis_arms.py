@@ -1,9 +1,9 @@
-"""CBSI part by part (the paper's Table 2), slices against stacks of slices, and the number of sampling steps."""
+"""CBSI part by part (the paper's Table 2), slices against stacks of slices, and the sampler and its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from client.inference.fill import Translator, pick_source
 from client.inference.identify import identify_case
 from client.inference.segment import segment_volume, whole_tumour
 from client.inference.synthesise import HypothesesVolume, hypotheses_volume
+from common.generative.samplers import Method
 from common.sequences import STRUCTURAL, Sequence
 from common.settings.stages import IdentifierStage, Stage, SynthesiserStage
 from common.study import Study
@@ -28,9 +29,11 @@ from simulations.ablations.training import OnRound, Trained, train_stage
 from simulations.comparison.subject import Pencil, Subject
 
 FULL = "ET + SEG + CML"
-STEPS = (1, 2, 4, 10, 50, 100)
-STEPS_PATIENTS = 2
-"""Held-out patients a site on whom the numbers of steps are compared; a hundred steps take time."""
+SAMPLERS: tuple[tuple[Method, int], ...] = (
+    *(("ddim", steps) for steps in (1, 2, 4, 10, 50, 100)),
+    *(("dpm", steps) for steps in (4, 6, 8, 10)),
+)
+"""Samplers and their steps that are compared on one trained network."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,15 @@ class Contestant:
         assert settings is not None, "arm_study saw to it"  # noqa: S101
         return settings
 
-    def draw(self, subject: Subject, sampling_steps: int | None = None) -> HypothesesVolume | None:
+    def sampling(self, sampler: Method, steps: int) -> Contestant:
+        """Return the same networks, drawing with another sampler."""
+        settings = self.settings.model_copy(update={"sampler": sampler, "sampling_steps": steps})
+        stages = self.study.stages.model_copy(update={"synthesiser": settings})
+        return replace(self, study=self.study.model_copy(update={"stages": stages}))
+
+    def draw(self, subject: Subject) -> HypothesesVolume | None:
         """Draw both hypotheses from the subject's true conditions; None where it lacks one."""
-        plan = plan_of(self.settings, sampling_steps)
+        plan = plan_of(self.settings)
         if not set(plan.conditions) <= set(subject.truth.sequences):
             return None
         condition = np.stack([subject.truth.slices(sequence) for sequence in plan.conditions])
@@ -139,18 +148,6 @@ def train_contestant(
     )
 
 
-def measure_contestant(
-    contestant: Contestant, phantoms: Phantoms, encoder: FeatureEncoder, sampling_steps: int | None = None
-) -> Figures:
-    """Return a contestant's figures on the held-out patients; with other sampling steps on the first of each site."""
-    subjects = phantoms.subjects if sampling_steps is None else first_of_each_site(phantoms.subjects)
-    drawn = draw_all(subjects, lambda subject: contestant.draw(subject, sampling_steps))
-    return measure_drawings(drawn, contestant.score, encoder)
-
-
-def first_of_each_site(subjects: Iterable[Subject]) -> list[Subject]:
-    """Return the first `STEPS_PATIENTS` subjects of each site."""
-    by_site: dict[str, list[Subject]] = {}
-    for subject in subjects:
-        by_site.setdefault(subject.site, []).append(subject)
-    return [subject for group in by_site.values() for subject in group[:STEPS_PATIENTS]]
+def measure_contestant(contestant: Contestant, phantoms: Phantoms, encoder: FeatureEncoder) -> Figures:
+    """Return a contestant's figures on the held-out patients."""
+    return measure_drawings(draw_all(phantoms.subjects, contestant.draw), contestant.score, encoder)

@@ -88,6 +88,7 @@ def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str):
         ('synthesiser = "flow"\nprediction = "noise"', 'only of synthesiser "diffusion"'),
         ('synthesiser = "flow"\nnoise_schedule = "linear"', 'only of synthesiser "diffusion"'),
         ('solver = "rk4"', 'only of synthesiser "flow"'),
+        ('synthesiser = "flow"\nsampler = "dpm"', 'only of synthesiser "diffusion"'),
         ('synthesiser = "e2e"\nsamples = 5', "draws one picture"),
         ('prediction = "noise"\nsampling_steps = 1', "says nothing of the image"),
         ("diffusion_steps = 50\nsampling_steps = 60", "cannot exceed"),
