@@ -129,12 +129,18 @@ class Hardware(Frozen):
 
 
 class SiteConfig(Frozen):
-    """One hospital. `folder` holds its scans and is never written to; `workdir` takes the cache and the local state."""
+    """One hospital. `folder` holds its scans and is never written to; `workdir` takes the cache and the local state.
+
+    `signing_key` is the file of the private key whose public half stands in the roster, PEM; `roster` the site's own
+    copy of the roster, whose keys it trusts whatever the coordinator says.
+    """
 
     schema_version: Literal[1] = 1
     name: str
     folder: Path
     workdir: Path
+    signing_key: Path | None = None
+    roster: Path | None = None
     layout: LayoutConfig = LayoutConfig()
     patient: PatientKey = PatientKey()
     policy: Policy = Policy()
@@ -159,7 +165,7 @@ def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{origin}: not valid TOML: {error}") from None
-    for key in ("folder", "workdir"):
+    for key in ("folder", "workdir", "signing_key", "roster"):
         if isinstance(tree.get(key), str):
             tree[key] = str(base / Path(tree[key]).expanduser())
     try:

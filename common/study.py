@@ -18,7 +18,7 @@ from common.nets.segmenter_plan import patch_problem
 from common.sequences import SITE_NAME, STRUCTURAL, Sequence
 from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
-from common.settings.stages import Stages
+from common.settings.stages import Stage, Stages
 
 MAX_STUDY_BYTES = 256 * 1024
 
@@ -121,6 +121,12 @@ class Study(Frozen):
         problem = patch and patch_problem(self.size, patch, self.grid.shape, self.grid.spacing_mm)
         if problem:
             raise ValueError(f"stages.segmenter.patch: {problem}")
+
+    def deadline_s(self, stage: Stage) -> float:
+        """Return the seconds after which a site that has not answered in a round of `stage` is late."""
+        settings = self.stages.of(stage)
+        own = None if settings is None else settings.deadline_s
+        return self.federation.deadline_s if own is None else own
 
     def canonical_json(self) -> str:
         """Return the study as JSON with sorted keys and all defaults written out: what is hashed and sent."""

@@ -8,11 +8,16 @@ from pydantic import Field
 
 from common.settings.frozen import Frozen, Positive
 
+LONGEST_DEADLINE_S = 7 * 86400
+
 
 class Federation(Frozen):
-    """Who must take part in a round: at least `quorum` sites, and all that `required` names."""
+    """Who must take part in a round: at least `quorum` sites, and all that `required` names, until the deadline.
+
+    A stage may have a deadline of its own.
+    """
 
     quorum: Positive = 1
     required: tuple[str, ...] = ()
-    deadline_s: Annotated[float, Field(gt=0, le=7 * 86400)] = 3600.0
+    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] = 3600.0
     weight_cap_patients: Positive = 1000

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from common.sequences import NEEDS_GADOLINIUM, Sequence
+from common.settings.federation import LONGEST_DEADLINE_S
 from common.settings.frozen import Frozen, Positive, Rate, Weight
 
 
@@ -39,6 +40,7 @@ class StageSettings(Frozen):
     `learning_rate_decay = "cosine"` lets every rate of the stage fall along half a cosine, over all its rounds, to a
     fiftieth; `"steps"` divides it by ten at half and again at four fifths of them (CBSI's synthesiser); `"none"` keeps
     it. Through `warm_up`, a share of the rounds, every rate first rises from a fiftieth (CBSI's identifier).
+    `deadline_s` of None is the federation's.
     """
 
     rounds: Positive = 4
@@ -49,6 +51,7 @@ class StageSettings(Frozen):
     warm_up: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     weight_decay: Weight = 1e-4
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] | None = None
 
 
 class GeneratorStage(StageSettings):
