@@ -14,7 +14,7 @@ from client.site import Site, open_site
 from client.training.tasks import Bench, fresh_model, state_of, train_locally
 from common.errors import GliofedError, StudyError
 from common.logs import logger
-from common.parameters import travelling_state
+from common.parameters import grouping_of, travelling
 from common.records import (
     ANSWER,
     EARLIER,
@@ -110,11 +110,14 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     task = read_text(message.content, TASK, Task)
     site = opened.get(context, task.study, task.study_digest)
     _keep_earlier(message.content, site, task, bench)
-    if state_of(site, task).earlier.missing(task.earlier):
+    model, state = fresh_model(task, bench), state_of(site, task)
+    arrays, grouping = arrays_of(message.content, GLOBAL), grouping_of(model)
+    norms = not grouping.norms.isdisjoint(arrays.keys())
+    lacks_norms = bool(grouping.norms) and not norms and state.last_before(task.stage, task.round) is None
+    if state.earlier.missing(task.earlier) or lacks_norms:
         return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
-    model = fresh_model(task, bench)
-    declared = declare(travelling_state(model))
-    model.load_state_dict(unpack_tensors(arrays_of(message.content, GLOBAL), declared), strict=False)
+    declared = declare(travelling(model.state_dict(), grouping, norms))
+    model.load_state_dict(unpack_tensors(arrays, declared), strict=False)
     update = train_locally(site, task, model, bench)
     return _pack(site.name, allow_update(update, site.name, site.policy, task.study, task.plan))
 

@@ -1,14 +1,16 @@
 """Parameter groups: which tensors of a model every site shares, which a domain owns, and which never leave a site.
 
 A head that belongs to a domain lives in a `ModuleDict` called `heads`, keyed by `Domain.key`: its tensors are
-`….heads.<site>:<sequence>[:lesion].…`. A tensor is local where the model names its prefix in `LOCAL_PREFIXES`.
-Tensors below `statistics` are means over patients, not weights, and leave a site under the rule for numbers.
-All the rest is shared.
+`….heads.<site>:<sequence>[:lesion].…`. A tensor is local where the model names its prefix in `LOCAL_PREFIXES`: it never
+travels. It is a norm where the model names it in `LOCAL_NORMS` (FedBN): a site sends it, for the release's mean, and goes
+on from its own. Tensors below `statistics` are means over patients, not weights, and leave a site under the rule for
+numbers. All the rest is shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 
@@ -16,16 +18,43 @@ from common.sequences import Domain
 
 SHARED = "shared"
 LOCAL = "local"
+NORMS = "norms"
 STATISTICS = "statistics"
 DOMAIN_PREFIX = "domain/"
+
+OF_A_SITE = frozenset({LOCAL, NORMS})
+"""Groups that each site goes on with from round to round; the coordinator does not send its own."""
 
 StateDict = dict[str, torch.Tensor]
 
 
-def group_of(name: str, local_prefixes: tuple[str, ...] = ()) -> str:
-    """Return the group of the tensor called `name`: `shared`, `local`, `statistics` or `domain/<key>`."""
-    if name.startswith(local_prefixes):
+@dataclass(frozen=True)
+class Grouping:
+    """What a model says of its groups beside what the names of its tensors say.
+
+    Attributes:
+        local: prefixes of tensors that never leave a site.
+        norms: names of the normalisation layers' tensors where each site keeps its own.
+    """
+
+    local: tuple[str, ...] = ()
+    norms: frozenset[str] = frozenset()
+
+
+PLAIN = Grouping()
+
+
+def grouping_of(model: torch.nn.Module) -> Grouping:
+    """Return what `model` declares in `LOCAL_PREFIXES` and `LOCAL_NORMS`."""
+    return Grouping(tuple(getattr(model, "LOCAL_PREFIXES", ())), frozenset(getattr(model, "LOCAL_NORMS", ())))
+
+
+def group_of(name: str, grouping: Grouping = PLAIN) -> str:
+    """Return the group of the tensor called `name`: `shared`, `local`, `norms`, `statistics` or `domain/<key>`."""
+    if name.startswith(grouping.local):
         return LOCAL
+    if name in grouping.norms:
+        return NORMS
     parts = name.split(".")
     if parts[0] == STATISTICS:
         return STATISTICS
@@ -34,25 +63,22 @@ def group_of(name: str, local_prefixes: tuple[str, ...] = ()) -> str:
     return SHARED
 
 
-def by_group(names: Iterable[str], local_prefixes: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+def by_group(names: Iterable[str], grouping: Grouping = PLAIN) -> dict[str, tuple[str, ...]]:
     """Return the tensor names of each group, groups and names sorted."""
     groups: dict[str, list[str]] = {}
     for name in sorted(names):
-        groups.setdefault(group_of(name, local_prefixes), []).append(name)
+        groups.setdefault(group_of(name, grouping), []).append(name)
     return {group: tuple(groups[group]) for group in sorted(groups)}
 
 
 def permitted_groups(site: str, domains: Iterable[Domain]) -> frozenset[str]:
-    """Return the groups that `site` may send: the shared ones and its own domains', lesion twins included."""
-    return frozenset({SHARED, STATISTICS} | {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site})
+    """Return the groups that `site` may send: those of all sites and its own domains', lesion twins included."""
+    return frozenset(
+        {SHARED, NORMS, STATISTICS} | {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site}
+    )
 
 
-def local_prefixes(model: torch.nn.Module) -> tuple[str, ...]:
-    """Return the prefixes of the tensors that `model` declares as the site's own."""
-    return tuple(getattr(model, "LOCAL_PREFIXES", ()))
-
-
-def travelling_state(model: torch.nn.Module) -> StateDict:
-    """Return the tensors of `model` that go to the sites: all but the local ones."""
-    prefixes = local_prefixes(model)
-    return {name: tensor for name, tensor in model.state_dict().items() if group_of(name, prefixes) != LOCAL}
+def travelling(tensors: StateDict, grouping: Grouping, norms: bool = False) -> StateDict:
+    """Return the tensors that go to a site: no local ones, and norms only where asked for, to begin with."""
+    staying = {LOCAL} if norms else OF_A_SITE
+    return {name: tensor for name, tensor in tensors.items() if group_of(name, grouping) not in staying}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flwr.app import RecordDict
 
-from common.parameters import LOCAL, StateDict, group_of
+from common.parameters import LOCAL, PLAIN, Grouping, StateDict, group_of
 from common.records import (
     ANSWER,
     OK,
@@ -39,12 +39,12 @@ class Gate:
     Attributes:
         declared: dtype and shape of every tensor of the stage.
         permitted: per site, the groups that it may send.
-        local_prefixes: prefixes of tensors that never travel up.
+        grouping: which tensors are a site's own; local ones never travel up.
     """
 
     declared: Mapping[str, Declared]
     permitted: Mapping[str, frozenset[str]]
-    local_prefixes: tuple[str, ...] = ()
+    grouping: Grouping = PLAIN
 
     def admit(self, site: str, content: RecordDict) -> Accepted | str:
         """Return what an answer of `site` brings, or the code with which the site itself says why it brings nothing.
@@ -77,5 +77,5 @@ class Gate:
         return {
             name: declared
             for name, declared in self.declared.items()
-            if declared.is_floating and group_of(name, self.local_prefixes) in answer.patients
+            if declared.is_floating and group_of(name, self.grouping) in answer.patients
         }

@@ -91,14 +91,14 @@ class OneRound:
     def _ask(self, tensors: StateDict) -> Iterator[tuple[Reply, RecordDict]]:
         """Send one message to each site and yield each reply with what had been sent.
 
-        The first round of a stage carries the weights of the stage before it. A site that says it lacks earlier
-        weights is asked once more, with all of them.
+        The first round of a stage carries the weights of the stage before it, and the norms that a site of a FedBN
+        study goes on from. A site that says it lacks any of these is asked once more, with all of them.
         """
         deadline_s, began = self.journal.study.federation.deadline_s, time.monotonic()
         earlier = earlier_weights(self.journal, self.model.stage)
         base: dict[str, Record] = {
             TASK: pack_text(self._task(earlier)),
-            GLOBAL: pack_tensors(self.model.travelling(tensors)),
+            GLOBAL: pack_tensors(self.model.travelling(tensors, norms=self.number == 1)),
         }
         first = RecordDict({**base, **_packed(earlier, list(earlier)[-1:] if self.number == 1 else [])})
         group = f"{self.model.stage}-{self.number}"
@@ -109,6 +109,7 @@ class OneRound:
             else:
                 yield reply, first
         if again:
+            base[GLOBAL] = pack_tensors(self.model.travelling(tensors, norms=True))
             full = RecordDict({**base, **_packed(earlier, list(earlier))})
             left_s = max(deadline_s - (time.monotonic() - began), 0.1)
             for reply in self.exchange.ask(dict.fromkeys(again, full), MessageType.TRAIN, group, left_s):

@@ -156,8 +156,8 @@ class _Run:
                 self._require(f"{stage} round {number}", contributed, contributed | sat_out)
             trained = {group for update in outcome.updates for group in update.patients}
             cap = self.study.federation.weight_cap_patients
-            tensors = aggregate(tensors, outcome.updates, cap, model.local_prefixes)
-            average = average.moved(tensors, trained, settings.ema_decay, settings.local_steps, model.local_prefixes)
+            tensors = aggregate(tensors, outcome.updates, cap, model.grouping)
+            average = average.moved(tensors, trained, settings.ema_decay, settings.local_steps, model.grouping)
             record = self._record(one, outcome, sat_out) | {"seconds": round(time.monotonic() - began, 3)}
             record = self.journal.commit(stage, number, tensors, average, record)
             self.on_event(RoundFinished(stage, number, settings.rounds, record))

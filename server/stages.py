@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from common.parameters import LOCAL, StateDict, group_of, local_prefixes, permitted_groups
+from common.parameters import Grouping, StateDict, grouping_of, permitted_groups, travelling
 from common.plan import Plan
 from common.records import declare
 from common.release import file_digest
@@ -30,12 +30,13 @@ class StageModel:
 
     Attributes:
         initial: all tensors, local ones included: sites never get those, a release carries their initial values.
+        grouping: which tensors are a site's own.
     """
 
     stage: Stage
     settings: StageSettings
     initial: StateDict
-    local_prefixes: tuple[str, ...]
+    grouping: Grouping
     gate: Gate
 
     @property
@@ -46,9 +47,9 @@ class StageModel:
         """
         return self.stage in (Stage.CALIBRATION, *FOLDS)
 
-    def travelling(self, tensors: StateDict) -> StateDict:
-        """Return the tensors that go to the sites."""
-        return {name: tensor for name, tensor in tensors.items() if group_of(name, self.local_prefixes) != LOCAL}
+    def travelling(self, tensors: StateDict, norms: bool) -> StateDict:
+        """Return the tensors that go to a site; norms of its own it needs once, in its first round."""
+        return travelling(tensors, self.grouping, norms)
 
 
 def open_stage(
@@ -67,8 +68,8 @@ def open_stage(
     if stage is Stage.IDENTIFIER and first_weights is not None:
         initial = check_fit(first_weights, initial)
     permitted = {entry.site: permitted_groups(entry.site, domains) for entry in plan.inventory}
-    prefixes = local_prefixes(model)
-    return StageModel(stage, settings, initial, prefixes, Gate(declare(initial), permitted, prefixes))
+    grouping = grouping_of(model)
+    return StageModel(stage, settings, initial, grouping, Gate(declare(initial), permitted, grouping))
 
 
 def earlier_weights(journal: Journal, stage: Stage) -> Mapping[Stage, tuple[Path, str]]:

@@ -91,7 +91,7 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
     tensors = {
         name: tensor
         for name, tensor in update.tensors.items()
-        if group_of(name, update.local_prefixes) in patients and tensor.is_floating_point()
+        if group_of(name, update.grouping) in patients and tensor.is_floating_point()
     }
     for name in sorted(set(update.metrics) - VOCABULARY):
         log.warning("%s stays at the site: it is not in the vocabulary of what may leave", name)

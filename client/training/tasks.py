@@ -31,7 +31,7 @@ from client.training.workplace import Workplace
 from common.errors import StudyError
 from common.files import write_whole
 from common.nets.stage_models import build_model
-from common.parameters import LOCAL, StateDict, group_of, local_prefixes
+from common.parameters import NORMS, OF_A_SITE, SHARED, Grouping, StateDict, group_of, grouping_of
 from common.records import Task
 from common.seeding import derive_seed, deterministic_on_cpu, torch_generator
 from common.sequences import Domain
@@ -83,7 +83,7 @@ class SiteState:
         return self.folder / stage.value / f"{number}.safetensors"
 
     def local(self, stage: Stage, number: int) -> Path:
-        """File of the local tensors after round `number`."""
+        """File of the site's own tensors, local ones and norms, after round `number`."""
         return self.folder / stage.value / f"{number}.local.safetensors"
 
     def last_before(self, stage: Stage, number: int) -> int | None:
@@ -111,6 +111,8 @@ def fresh_model(task: Task, bench: Bench) -> nn.Module:
 def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> LocalUpdate:
     """Train `model`, which carries the global weights, for one round on the site's cases, then score the held-out ones.
 
+    The site's own tensors go on from where its last round left them.
+
     Every random number comes from the study's seed, the site, the stage and the round: a repeated round gives the
     same bytes.
 
@@ -128,7 +130,6 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
     ):
         torch.manual_seed(derive_seed(task.study.seed, site.name, task.stage.value, task.round, "global"))
         previous = state.last_before(task.stage, task.round)
-        prefixes = local_prefixes(model)
         if previous is not None and state.local(task.stage, previous).is_file():
             model.load_state_dict(load_file(state.local(task.stage, previous)), strict=False)
         step = _open_step(site, task, model, bench)
@@ -138,10 +139,13 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         model.eval()
         scores = step.evaluate(site.held_out)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
-    _keep(state, task, step, tensors, prefixes)
+    grouping = grouping_of(model)
+    _keep(state, task, step, tensors, grouping)
     patients, behind = step.patients(), step.behind()
+    if grouping.norms and SHARED in patients:
+        patients = patients | {NORMS: patients[SHARED]}
     fewest = {group: count for group, count in behind.items() if group in patients}
-    return LocalUpdate(tensors, prefixes, patients, _counted(losses, scores, step), fewest)
+    return LocalUpdate(tensors, grouping, patients, _counted(losses, scores, step), fewest)
 
 
 def _settings(task: Task) -> StageSettings:
@@ -202,9 +206,9 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, de
     return {name: sum(values) / len(values) for name, values in sorted(sums.items())}
 
 
-def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, prefixes: tuple[str, ...]) -> None:
+def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, grouping: Grouping) -> None:
     """Keep what the next round needs, and the round before this one in case this one is asked for again."""
-    local = {name: tensor for name, tensor in tensors.items() if group_of(name, prefixes) == LOCAL}
+    local = {name: tensor for name, tensor in tensors.items() if group_of(name, grouping) in OF_A_SITE}
     if local:
         write_whole(state.local(task.stage, task.round), save(local))
     save_optimisers(state.optimisers(task.stage, task.round), step.optimisers)

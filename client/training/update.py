@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.parameters import StateDict
+from common.parameters import Grouping, StateDict
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class LocalUpdate:
 
     Attributes:
         tensors: the stage model's whole state after training, on the CPU.
-        local_prefixes: prefixes of the tensors that are the site's own.
+        grouping: which of them are the site's own.
         patients: per parameter group, the patients that touched it.
         metrics: `training.<loss>` and `held_out.<score>`.
         fewest: groups of which some number rests on fewer patients than touched the group, and on how many.
     """
 
     tensors: StateDict
-    local_prefixes: tuple[str, ...]
+    grouping: Grouping
     patients: dict[str, int]
     metrics: dict[str, Counted]
     fewest: dict[str, int] = field(default_factory=dict)

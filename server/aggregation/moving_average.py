@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from common.parameters import StateDict, group_of
+from common.parameters import PLAIN, Grouping, StateDict, group_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class MovingAverage:
         trained: Collection[str],
         decay: float,
         steps: int,
-        local_prefixes: tuple[str, ...] = (),
+        grouping: Grouping = PLAIN,
     ) -> MovingAverage:
         """Return the average after a round of `steps` local steps that trained the groups `trained`.
 
@@ -32,7 +32,7 @@ class MovingAverage:
         total = self.steps | {group: self.steps.get(group, 0) + steps for group in trained}
         moved: StateDict = {}
         for name in sorted(current):
-            group = group_of(name, local_prefixes)
+            group = group_of(name, grouping)
             if not current[name].is_floating_point():
                 moved[name] = current[name].clone()
             elif group not in trained:

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from common.parameters import StateDict, group_of
+from common.parameters import PLAIN, Grouping, StateDict, group_of
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class SpooledUpdate:
     patients: Mapping[str, int]
 
 
-def aggregate(
-    current: StateDict, updates: Iterable[SpooledUpdate], cap: int, local_prefixes: tuple[str, ...] = ()
-) -> StateDict:
+def aggregate(current: StateDict, updates: Iterable[SpooledUpdate], cap: int, grouping: Grouping = PLAIN) -> StateDict:
     """Return the next global tensors: theta_g = sum_s w_s theta_s / sum_s w_s over the sites s that trained group g.
 
     w_s is the number of the site's patients that touched g, at most `cap`. Sums run in float64 over the sites in sorted
@@ -41,7 +39,7 @@ def aggregate(
         files = [stack.enter_context(safe_open(update.path, framework="pt")) for update in ordered]
         merged: StateDict = {}
         for name in sorted(current):
-            group = group_of(name, local_prefixes)
+            group = group_of(name, grouping)
             parts = [
                 (min(update.patients[group], cap), file.get_tensor(name))
                 for update, file in zip(ordered, files, strict=True)

@@ -20,7 +20,7 @@ from client.training.trainer import NothingToTrainError
 from common.errors import StudyError
 from common.files import write_whole
 from common.nets.stage_models import build_model
-from common.parameters import LOCAL, StateDict, group_of, local_prefixes
+from common.parameters import LOCAL, Grouping, StateDict, group_of, grouping_of
 from common.records import Task
 from common.seeding import torch_generator
 from common.settings.stages import Stage
@@ -94,17 +94,17 @@ def train_stage(
         shutil.rmtree(state_of(site, tasks[0]).folder, ignore_errors=True)
         for before, trained in earlier.items():
             state_of(site, tasks[0]).earlier.keep(before, trained.tensors, digests[before])
-    prefixes = local_prefixes(fresh_model(tasks[0], Bench()))
+    grouping = grouping_of(fresh_model(tasks[0], Bench()))
     tensors = {name: tensor.clone() for name, tensor in fresh_model(tasks[0], Bench()).state_dict().items()}
     average = start(tensors)
     for task in tasks:
         with TemporaryDirectory() as spool:
-            updates = _play(task, phantoms, tensors, prefixes, Path(spool))
+            updates = _play(task, phantoms, tensors, grouping, Path(spool))
             if not updates:
                 raise StudyError(f"{stage}: no site has anything to learn from")
             trained_groups = {group for update in updates for group in update.patients}
-            tensors = aggregate(tensors, updates, study.federation.weight_cap_patients, prefixes)
-        average = average.moved(tensors, trained_groups, settings.ema_decay, settings.local_steps, prefixes)
+            tensors = aggregate(tensors, updates, study.federation.weight_cap_patients, grouping)
+        average = average.moved(tensors, trained_groups, settings.ema_decay, settings.local_steps, grouping)
         on_round(task.round, settings.rounds)
     for site in phantoms.sites.values():
         shutil.rmtree(state_of(site, tasks[0]).folder, ignore_errors=True)
@@ -122,9 +122,7 @@ def settings_key(study: Study, stage: Stage | None = None) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _play(
-    task: Task, phantoms: Phantoms, tensors: StateDict, prefixes: tuple[str, ...], folder: Path
-) -> list[SpooledUpdate]:
+def _play(task: Task, phantoms: Phantoms, tensors: StateDict, grouping: Grouping, folder: Path) -> list[SpooledUpdate]:
     """Train every site for one round and spool what it would send."""
     updates = []
     for name, site in phantoms.sites.items():
@@ -137,7 +135,7 @@ def _play(
         sent = {
             key: tensor.contiguous()
             for key, tensor in update.tensors.items()
-            if group_of(key, prefixes) != LOCAL and group_of(key, prefixes) in update.patients
+            if group_of(key, grouping) != LOCAL and group_of(key, grouping) in update.patients
         }
         save_file(sent, folder / f"{name}.safetensors")
         updates.append(SpooledUpdate(name, folder / f"{name}.safetensors", update.patients))

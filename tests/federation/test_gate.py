@@ -8,7 +8,7 @@ import pytest
 import torch
 from flwr.app import MetricRecord, RecordDict
 
-from common.parameters import StateDict
+from common.parameters import Grouping, StateDict
 from common.records import ANSWER, METRICS, UPDATE, Answer, WireError, declare, pack_tensors, pack_text
 from server.gate import Accepted, Gate
 
@@ -20,7 +20,7 @@ STATE = {
     "seen": torch.tensor(0),
 }
 OF_A = frozenset({"shared", "domain/a:T1"})
-GATE = Gate(declare(STATE), {"a": OF_A, "b": frozenset({"shared", "domain/b:T1"})}, ("private.",))
+GATE = Gate(declare(STATE), {"a": OF_A, "b": frozenset({"shared", "domain/b:T1"})}, Grouping(("private.",)))
 PATIENTS = {"shared": 2, "domain/a:T1": 2}
 
 

@@ -13,6 +13,7 @@ from client.privacy.policy import check_approved
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted, LocalUpdate
 from common.errors import PolicyError
+from common.parameters import PLAIN, Grouping
 from common.plan import Plan, SiteInventory
 from common.sequences import Sequence
 
@@ -33,7 +34,7 @@ TENSORS = {
 def send(tiny: SimpleNamespace, minimum: int = 1, reporting: int = 1, **metrics: Counted) -> Outgoing:
     patients = {"shared": 6, "domain/a:T1": 6, "domain/a:T1:lesion": 2, "domain/b:T1": 6, "local": 6}
     named = {name.replace("__", "."): metric for name, metric in metrics.items()}
-    update = LocalUpdate(TENSORS, ("private.",), patients, named)
+    update = LocalUpdate(TENSORS, Grouping(("private.",)), patients, named)
     study = tiny.make_study(reporting=f"minimum_count = {reporting}")
     return allow_update(update, "a", Policy(minimum_patients=minimum, approved_studies=("*",)), study, PLAN)
 
@@ -79,7 +80,7 @@ def test_a_study_that_nobody_approved_is_refused(tiny: SimpleNamespace) -> None:
 
 def test_statistics_leave_under_the_rule_for_numbers_and_weights_under_that_for_weights(tiny: SimpleNamespace) -> None:
     tensors = {"trunk": torch.ones(2), "statistics.decisions": torch.ones(1)}
-    update = LocalUpdate(tensors, (), {"shared": 4, "statistics": 4}, {})
+    update = LocalUpdate(tensors, PLAIN, {"shared": 4, "statistics": 4}, {})
     policy = Policy(minimum_patients=2, approved_studies=("*",))
     few = allow_update(update, "a", policy, tiny.make_study(reporting="minimum_count = 5"), PLAN)
     assert (sorted(few.tensors), few.withheld) == (["trunk"], ("statistics",))
@@ -89,7 +90,7 @@ def test_statistics_leave_under_the_rule_for_numbers_and_weights_under_that_for_
 
 def test_a_table_of_either_status_leaves_only_with_enough_patients_of_each(tiny: SimpleNamespace) -> None:
     def sent(rarer: int) -> dict[str, int]:
-        update = LocalUpdate({"statistics.scores": torch.ones(1)}, (), {"statistics": 9}, {}, {"statistics": rarer})
+        update = LocalUpdate({"statistics.scores": torch.ones(1)}, PLAIN, {"statistics": 9}, {}, {"statistics": rarer})
         policy = Policy(minimum_patients=4, approved_studies=("*",))
         return allow_update(update, "a", policy, tiny.make_study(), PLAN).patients
 

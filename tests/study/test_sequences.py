@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import StudyError
-from common.parameters import by_group, group_of
+from common.parameters import Grouping, by_group, group_of
 from common.plan import Plan, SiteInventory
 from common.seeding import derive_seed, numpy_generator, torch_generator
 from common.sequences import Domain, Sequence, with_twins
@@ -47,9 +47,10 @@ def test_a_plan_names_each_site_once_in_order():
         Plan(study_digest="", inventory=(entry, entry))
 
 
-def test_heads_belong_to_domains_local_prefixes_stay_and_the_rest_is_shared():
+def test_heads_belong_to_domains_local_tensors_stay_and_the_rest_is_shared():
     assert group_of("encoder.out.heads.a:T1.weight") == "domain/a:T1"
-    assert group_of("norms.1.weight", ("norms.",)) == "local"
+    assert group_of("norms.1.weight", Grouping(local=("norms.",))) == "local"
+    assert group_of("norm.weight", Grouping(norms=frozenset({"norm.weight"}))) == "norms"
     assert group_of("encoder.mix.weight") == "shared"
     assert by_group(["b.weight", "a.weight"]) == {"shared": ("a.weight", "b.weight")}
 
