@@ -2,9 +2,9 @@
 
 A head that belongs to a domain lives in a `ModuleDict` called `heads`, keyed by `Domain.key`: its tensors are
 `….heads.<site>:<sequence>[:lesion].…`. A tensor is local where the model names its prefix in `LOCAL_PREFIXES`: it never
-travels. It is a norm where the model names it in `LOCAL_NORMS` (FedBN): a site sends it, for the release's mean, and goes
-on from its own. Tensors below `statistics` are means over patients, not weights, and leave a site under the rule for
-numbers. All the rest is shared.
+travels. It is a norm where the model names it in `LOCAL_NORMS` (FedBN): a site sends it, for the release's mean, and
+goes on from its own. Tensors below `statistics` are means over patients, not weights, and leave a site under the rule
+for numbers. All the rest is shared.
 """
 
 from __future__ import annotations
