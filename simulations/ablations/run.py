@@ -103,8 +103,10 @@ def _jobs(
 
     def contest(name: str, sampling: tuple[Method, int] | None = None) -> Figures:
         contestant = synthesis_arms.train_contestant(name, study, phantoms, shared, out, _silent)
-        contestant = contestant if sampling is None else contestant.sampling(*sampling)
-        return synthesis_arms.measure_contestant(contestant, phantoms, encoder)
+        if sampling is None:
+            return synthesis_arms.measure_contestant(contestant, phantoms.subjects, encoder)
+        few = synthesis_arms.first_of_each_site(phantoms.subjects)
+        return synthesis_arms.measure_contestant(contestant.sampling(*sampling), few, encoder)
 
     if "synthesis" in settings.parts:
         for row, (name, left_out) in enumerate(synthesis_arms.ARMS.items()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -34,6 +34,8 @@ SAMPLERS: tuple[tuple[Method, int], ...] = (
     *(("dpm", steps) for steps in (4, 6, 8, 10)),
 )
 """Samplers and their steps that are compared on one trained network."""
+SAMPLED_PATIENTS = 5
+"""Held-out patients a site on whom samplers are compared; a hundred steps take time."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,14 @@ def train_contestant(
     )
 
 
-def measure_contestant(contestant: Contestant, phantoms: Phantoms, encoder: FeatureEncoder) -> Figures:
-    """Return a contestant's figures on the held-out patients."""
-    return measure_drawings(draw_all(phantoms.subjects, contestant.draw), contestant.score, encoder)
+def measure_contestant(contestant: Contestant, subjects: Iterable[Subject], encoder: FeatureEncoder) -> Figures:
+    """Return a contestant's figures on held-out patients."""
+    return measure_drawings(draw_all(subjects, contestant.draw), contestant.score, encoder)
+
+
+def first_of_each_site(subjects: Iterable[Subject]) -> list[Subject]:
+    """Return the first `SAMPLED_PATIENTS` subjects of each site."""
+    by_site: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        by_site.setdefault(subject.site, []).append(subject)
+    return [subject for group in by_site.values() for subject in group[:SAMPLED_PATIENTS]]
