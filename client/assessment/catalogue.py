@@ -10,7 +10,6 @@ from client.assessment.examination import Assessor
 
 ASSESSORS: Mapping[str, str] = {
     "translation": "client.assessment.translation",
-    "distance": "client.assessment.distance",
     "segmentation": "client.assessment.segmentation",
     "identification": "client.assessment.identification",
 }

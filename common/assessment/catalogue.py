@@ -9,9 +9,14 @@ from common.assessment.declared import Declaration, Declared
 from common.plan import Plan
 from common.study import Study
 
+
+def _declare_drawings(study: Study, plan: Plan, site: str) -> dict[str, Declared]:
+    """Errors and features come of the same drawings, which are made once."""
+    return {**matrix.declare_translation(study, plan, site), **distances.declare(study, plan, site)}
+
+
 DECLARATIONS: Mapping[str, Declaration] = {
-    matrix.TRANSLATION: matrix.declare_translation,
-    distances.DISTANCE: distances.declare,
+    matrix.TRANSLATION: _declare_drawings,
     matrix.SEGMENTATION: matrix.declare_segmentation,
     roc.IDENTIFICATION: roc.declare,
 }
