@@ -10,11 +10,11 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from common.assessment.dossier import Dossier
+from common.moving_average import start
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
 from common.study import Study
-from server.aggregation.moving_average import start
 from server.aggregation.weighted import aggregate
 from server.assessment import assess_release
 from server.events import (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from client.assessment import catalogue
+from client.assessment.alone import train_alone
 from client.assessment.examination import Assessor, Examination, Observed
 from client.assessment.register import Cohort, Register, only
 from client.compilation import make_ready
@@ -17,6 +19,7 @@ from client.site import Site
 from client.training.tasks import Bench, fresh_model, state_of
 from common.assessment.catalogue import declared_by
 from common.assessment.findings import Findings
+from common.assessment.matrix import SITE_ALONE
 from common.assessment.request import AssessmentRequest
 from common.errors import GliofedError
 from common.logs import logger
@@ -53,6 +56,12 @@ def _assess(site: Site, request: AssessmentRequest, cohort: Cohort, bench: Bench
     failed: dict[str, str] = {}
     with torch.random.fork_rng(devices=[]), deterministic_on_cpu(bench.device):
         exam = _open(site, request, cohort, bench)
+        if request.study.assessment.site_alone:
+            try:
+                exam = replace(exam, alone=train_alone(site, request, exam.training, bench))
+            except GliofedError as error:
+                log.warning("the site could not train by itself: %s", error)
+                failed[SITE_ALONE] = code_of(error)
         for name in declared:
             torch.manual_seed(derive_seed(request.study.seed, site.name, "assessment", name))
             try:

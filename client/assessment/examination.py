@@ -26,6 +26,7 @@ class Examination:
         site: the site's name in the study.
         training, held_out: cases of the cohort's patients.
         models: the averaged networks, in evaluation mode, without gradients, on `device`.
+        alone: the networks that the site trained by itself, where the study asks for them.
     """
 
     study: Study
@@ -35,15 +36,17 @@ class Examination:
     held_out: CaseStore
     models: Mapping[Stage, nn.Module]
     device: torch.device
+    alone: Mapping[Stage, nn.Module] = field(default_factory=dict)
 
     @property
     def domains(self) -> tuple[Domain, ...]:
         """The plan's domains, images first, then their lesion twins."""
         return self.plan.domains(self.study)
 
-    def place(self, store: CaseStore) -> Workplace:
-        """Return the workplace at which the later stages' own parts read `store`."""
-        return Workplace(self.study, self.domains, self.site, store, self.models, self.device)
+    def place(self, store: CaseStore, models: Mapping[Stage, nn.Module] | None = None) -> Workplace:
+        """Return the workplace at which the later stages' own parts read `store` with the released or other models."""
+        frozen = self.models if models is None else models
+        return Workplace(self.study, self.domains, self.site, store, frozen, self.device)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from client.data.dataset import CaseStore
 from client.inference.segment import labels_of, segment_volume, without_specks
 from client.training.filled_inputs import Filler, open_filler, stack_of
 from client.training.segmentation_inputs import can_train
-from common.assessment.matrix import RELEASED, SEGMENTATION
+from common.assessment.matrix import RELEASED, SEGMENTATION, SITE_ALONE
 from common.metrics.overlap import dice
 from common.sequences import STRUCTURAL
 from common.settings.stages import Stage
@@ -28,13 +28,16 @@ Model = Callable[[Tensor], Tensor]
 
 def assess(exam: Examination) -> Observed:
     """Return each labelled patient's Dice, of the finer regions where the labels tell them apart."""
-    store, model = exam.held_out, cast(Model, exam.models[Stage.SEGMENTER])
-    filler = open_filler(exam.place(store))
     found: dict[str, dict[str, list[float]]] = {}
-    for patient, indices in store.patients(can_train).items():
-        for index in indices:
-            for region, value in _overlaps(store, index, filler, model).items():
-                found.setdefault(f"{SEGMENTATION}/{RELEASED}/{region}", {}).setdefault(patient, []).append(value)
+    for name, models in ((RELEASED, exam.models), (SITE_ALONE, exam.alone)):
+        if Stage.SEGMENTER not in models:
+            continue
+        store, segmenter = exam.held_out, cast(Model, models[Stage.SEGMENTER])
+        filler = open_filler(exam.place(store, models))
+        for patient, indices in store.patients(can_train).items():
+            for index in indices:
+                for region, value in _overlaps(store, index, filler, segmenter).items():
+                    found.setdefault(f"{SEGMENTATION}/{name}/{region}", {}).setdefault(patient, []).append(value)
     means = {name: {who: (float(np.mean(each)),) for who, each in every.items()} for name, every in found.items()}
     return Observed(values=means)
 

@@ -1,12 +1,13 @@
 """The generator on held-out patients: each real sequence drawn from the nearest other one, and measured against itself.
 
-Errors count inside the brain, on every second usable slice. Copying the source is what the drawing is compared with.
+Errors count inside the brain, on every second usable slice. The drawing is compared with copying the source and, where
+the study asks for it, with what the site's own generator draws.
 The style encoder's features of real and drawn slices go along, for the distance between the two populations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,7 +19,7 @@ from client.assessment.examination import Examination, Observed
 from client.data.cache import CachedCase
 from client.inference.fill import pick_source, translate_volume
 from common.assessment.distances import DISTANCE, DRAWN, FEATURES, REAL
-from common.assessment.matrix import COPY, RELEASED, TRANSLATION, held_by
+from common.assessment.matrix import COPY, RELEASED, SITE_ALONE, TRANSLATION, held_by
 from common.metrics.fidelity import measure, to_greys
 from common.nets.ummgat import Ummgat
 from common.seeding import numpy_generator
@@ -32,13 +33,12 @@ Slices = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pair:
-    """The sampled slices of one case in one sequence: real, drawn from `source`, and `source` itself, (K, H, W)."""
+    """The sampled slices of one case in one sequence, (K, H, W): the real ones, and what each model offers for them."""
 
     patient: str
     target: Sequence
     real: Slices
-    drawn: Slices
-    source: Slices
+    offers: Mapping[str, Slices]
     brain: NDArray[np.bool_]
 
 
@@ -47,11 +47,11 @@ def assess(exam: Examination) -> Observed:
     generator = cast(Ummgat, exam.models[Stage.GENERATOR])
     errors: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     features: dict[str, dict[str, list[NDArray[np.float64]]]] = {}
-    for pair in _pairs(exam, generator):
-        for model, offered in ((RELEASED, pair.drawn), (COPY, pair.source)):
+    for pair in _pairs(exam):
+        for model, offered in pair.offers.items():
             name = f"{TRANSLATION}/{model}/{pair.target}"
             errors.setdefault(name, {}).setdefault(pair.patient, []).append(_errors(offered, pair))
-        for kind, slices in ((REAL, pair.real), (DRAWN, pair.drawn)):
+        for kind, slices in ((REAL, pair.real), (DRAWN, pair.offers[RELEASED])):
             name = f"{DISTANCE}/{kind}/{pair.target}"
             features.setdefault(name, {}).setdefault(pair.patient, []).append(features_of(generator, slices))
     return Observed(
@@ -60,22 +60,27 @@ def assess(exam: Examination) -> Observed:
     )
 
 
-def _pairs(exam: Examination, generator: Ummgat) -> Iterator[Pair]:
+def _pairs(exam: Examination) -> Iterator[Pair]:
     """Yield every sequence of every held-out case that can be drawn from another one in the site's own style."""
+    named = ((RELEASED, exam.models), (SITE_ALONE, exam.alone))
+    generators = {name: cast(Ummgat, each[Stage.GENERATOR]) for name, each in named if Stage.GENERATOR in each}
     held = held_by(exam.study, exam.plan, exam.site)
     for index, case in enumerate(exam.held_out.cases):
         rows = exam.held_out.usable[index][::EVERY]
         for target in held:
             source = pick_source(target, set(case.sequences) - {target})
             if target in case.sequences and source is not None and len(rows):
-                yield _pair(case, rows, generator, source, Domain(exam.site, target))
+                yield _pair(case, rows, generators, source, Domain(exam.site, target))
 
 
-def _pair(case: CachedCase, rows: NDArray[np.intp], generator: Ummgat, source: Sequence, domain: Domain) -> Pair:
+def _pair(
+    case: CachedCase, rows: NDArray[np.intp], generators: Mapping[str, Ummgat], source: Sequence, domain: Domain
+) -> Pair:
     shown, brain = case.slices(source)[rows], case.brain()[rows]
-    drawn = translate_volume(generator, shown, domain, brain=brain)
+    offers = {name: translate_volume(each, shown, domain, brain=brain) for name, each in generators.items()}
+    offers[COPY] = np.where(brain > 0, shown, np.float32(-1))
     real = np.where(brain > 0, case.slices(domain.sequence)[rows], np.float32(-1))
-    return Pair(case.patient, domain.sequence, real, drawn, np.where(brain > 0, shown, np.float32(-1)), brain > 0)
+    return Pair(case.patient, domain.sequence, real, offers, brain > 0)
 
 
 def _errors(offered: Slices, pair: Pair) -> tuple[float, ...]:

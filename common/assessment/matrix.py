@@ -12,7 +12,7 @@ from common.sequences import Sequence
 from common.study import Study
 
 TRANSLATION, SEGMENTATION = "translation", "segmentation"
-RELEASED, COPY = "released", "copy"
+RELEASED, COPY, SITE_ALONE = "released", "copy", "site-alone"
 REGIONS = ("WT", "TC", "ET")
 MEASURES = {TRANSLATION: ("mae", "ssim"), SEGMENTATION: ("dice",)}
 LOWER_IS_BETTER = frozenset({"mae"})
@@ -22,16 +22,20 @@ OVERLAP = Values(((0.0, 1.0),))
 
 
 def declare_translation(study: Study, plan: Plan, site: str) -> dict[str, Declared]:
-    """Return, for each sequence that the site holds, the drawing's error and that of copying its source."""
-    held = held_by(study, plan, site)
-    return {f"{TRANSLATION}/{model}/{target}": ERROR_AND_LIKENESS for model in (RELEASED, COPY) for target in held}
+    """Return, for each sequence that the site holds, the errors of the drawings and of copying their source."""
+    held, models = held_by(study, plan, site), (*_trained(study), COPY)
+    return {f"{TRANSLATION}/{model}/{target}": ERROR_AND_LIKENESS for model in models for target in held}
 
 
 def declare_segmentation(study: Study, plan: Plan, site: str) -> dict[str, Declared]:
     """Return the overlap of each region, where the study trains a segmenter."""
     if study.stages.segmenter is None:
         return {}
-    return {f"{SEGMENTATION}/{RELEASED}/{region}": OVERLAP for region in REGIONS}
+    return {f"{SEGMENTATION}/{model}/{region}": OVERLAP for model in _trained(study) for region in REGIONS}
+
+
+def _trained(study: Study) -> tuple[str, ...]:
+    return (RELEASED, SITE_ALONE) if study.assessment.site_alone else (RELEASED,)
 
 
 def held_by(study: Study, plan: Plan, site: str) -> tuple[Sequence, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,12 @@ def test_the_directions_are_the_same_everywhere_and_orthonormal() -> None:
     here, there = translation.directions(40), translation.directions(40)
     assert (here == there).all()
     np.testing.assert_allclose(here.T @ here, np.eye(here.shape[1]), atol=1e-12)
+
+
+def test_the_generator_of_the_site_alone_is_measured_beside_the_released_one(study: Study, make_case) -> None:
+    exam = exam_of(study, [make_case("p1", (T2, FLAIR))], {Stage.GENERATOR: Copyist(study)})
+    found = translation.assess(replace(exam, alone={Stage.GENERATOR: Copyist(study)})).values
+    assert found["translation/site-alone/T2"] == found["translation/released/T2"]
 
 
 def test_a_sequence_of_which_the_site_has_no_domain_is_left_out(study: Study, make_case) -> None:
