@@ -8,10 +8,13 @@ from pathlib import Path
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.assessment import catalogue
+from client.assessment.answer import AssessorOf, assess_once
 from client.config import load_site
 from client.privacy.outbound import Outgoing, allow_inventory, allow_update, code_of
 from client.site import Site, open_site
 from client.training.tasks import Bench, fresh_model, state_of, train_locally
+from common.assessment.request import FINDINGS, AssessmentRequest
 from common.errors import GliofedError, StudyError
 from common.logs import logger
 from common.parameters import grouping_of, travelling
@@ -50,8 +53,10 @@ def open_from_file(path: Path, study: Study) -> Site:
     return open_site(load_site(path), study)
 
 
-def make_app(opener: Opener = open_from_file, bench: Bench | None = None) -> ClientApp:
-    """Return the ClientApp; a test gives its own way to open a site, and its own models."""
+def make_app(
+    opener: Opener = open_from_file, bench: Bench | None = None, assessor_of: AssessorOf = catalogue.assessor
+) -> ClientApp:
+    """Return the ClientApp; a test gives its own way to open a site, its own models and its own assessors."""
     app = ClientApp()
     opened = _Opened(opener)
 
@@ -64,6 +69,13 @@ def make_app(opener: Opener = open_from_file, bench: Bench | None = None) -> Cli
     def train(message: Message, context: Context) -> Message:
         """Train one round and score the held-out patients, in one message."""
         return _guarded(message, context, lambda: _answer_task(message, context, opened, bench or Bench()))
+
+    @app.evaluate()
+    def assess(message: Message, context: Context) -> Message:
+        """Judge the weights that are to become a release, once, on the site's own patients."""
+        return _guarded(
+            message, context, lambda: _answer_assessment(message, context, opened, bench or Bench(), assessor_of)
+        )
 
     return app
 
@@ -120,6 +132,18 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     model.load_state_dict(unpack_tensors(arrays, declared), strict=False)
     update = train_locally(site, task, model, bench)
     return _pack(site.name, allow_update(update, site.name, site.policy, task.study, task.plan))
+
+
+def _answer_assessment(
+    message: Message, context: Context, opened: _Opened, bench: Bench, assessor_of: AssessorOf
+) -> RecordDict:
+    request = read_text(message.content, TASK, AssessmentRequest)
+    site = opened.get(context, request.study, request.study_digest)
+    _keep_earlier(message.content, site, request.task(), bench)
+    if state_of(site, request.task()).earlier.missing(request.weights):
+        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
+    findings = assess_once(site, request, bench, assessor_of)
+    return RecordDict({ANSWER: pack_text(Answer(site=site.name)), FINDINGS: pack_text(findings)})
 
 
 def _keep_earlier(content: RecordDict, site: Site, task: Task, bench: Bench) -> None:

@@ -1,7 +1,8 @@
 """A release: the frozen global models of a study with their lineage, every byte of it covered by a digest.
 
-A folder holds `release.json` and one `<stage>.safetensors` a stage. `release.json` is canonical JSON, names the SHA-256
-of each stage's file, and closes with the digest of all that it says; so one flipped byte anywhere is found.
+A folder holds `release.json`, one `<stage>.safetensors` a stage, and `assessment.json` where the sites judged it.
+`release.json` is canonical JSON, names the SHA-256 of every other file, and closes with the digest of all that it says;
+so one flipped byte anywhere is found.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from common.assessment.dossier import DOSSIER, Dossier, parse_dossier
 from common.errors import ReleaseError
 from common.plan import Plan
 from common.sequences import Domain, Sequence
@@ -104,7 +106,10 @@ class IdentifierFacts(Frozen):
 
 
 class Manifest(Frozen):
-    """All that `release.json` says, its own digest aside."""
+    """All that `release.json` says, its own digest aside.
+
+    `assessment` is the SHA-256 of `assessment.json`, None where the sites did not judge the release.
+    """
 
     schema_version: Literal[1] = 1
     study: Study
@@ -114,6 +119,7 @@ class Manifest(Frozen):
     stages: dict[Stage, StageFile]
     greys: dict[Sequence, GreyConstants]
     identifier: IdentifierFacts | None
+    assessment: Digest | None = None
     research_use_only: Literal[True] = True
 
     @property
@@ -177,6 +183,17 @@ class Release:
         """The stages that the release holds, in order."""
         return tuple(stage for stage in Stage if stage in self.manifest.stages)
 
+    def assessment(self) -> Dossier | None:
+        """Return what the sites say of the release, None where they were not asked.
+
+        Raises:
+            ReleaseError: where the file is missing, was changed, or is of another version.
+        """
+        if self.manifest.assessment is None:
+            return None
+        path = self.path / DOSSIER
+        return parse_dossier(_read_verified(path, self.manifest.assessment), str(path))
+
     def tensors(self, stage: Stage) -> dict[str, Tensor]:
         """Return the weights of `stage`. Raises ReleaseError where the release has none, or the file was changed."""
         from safetensors.torch import load
@@ -220,6 +237,8 @@ def load_release(path: Path) -> Release:
     manifest = _read_manifest(path / MANIFEST)
     for entry in manifest.stages.values():
         _verify(path / entry.file, entry.sha256)
+    if manifest.assessment is not None:
+        _verify(path / DOSSIER, manifest.assessment)
     return Release(path, manifest)
 
 

@@ -16,6 +16,7 @@ from common import __version__
 from common.errors import StudyError
 from common.nets.segmenter_plan import patch_problem
 from common.sequences import SITE_NAME, STRUCTURAL, Sequence
+from common.settings.assessment import Assessment
 from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
 from common.settings.stages import Stage, Stages
@@ -82,6 +83,7 @@ class Study(Frozen):
     training: Training = Training()
     federation: Federation = Federation()
     stages: Stages
+    assessment: Assessment = Assessment()
     reporting: Reporting = Reporting()
 
     @model_validator(mode="after")

@@ -51,10 +51,14 @@ def verify(
     if as_json:
         console.print_json(facts)
         return
-    rows = [(name, _text(value)) for name, value in facts.items() if name != "stages"]
+    rows = [(name, _text(value)) for name, value in facts.items() if name not in ("stages", "assessment")]
     console.print_table(f"release {facts['digest'][:12]} is as it was written", ["fact", "value"], rows)
     columns = ["stage", "rounds", "patients by site", "SHA-256"]
     console.print_table("stages", columns, [[_text(cell) for cell in stage.values()] for stage in facts["stages"]])
+    if facts["assessment"]:
+        columns = ["measure", "of", "model", "all sites", "patients", "worst site"]
+        rows = [[_text(cell) for cell in row.values()] for row in facts["assessment"]["figures"]]
+        console.print_table(f"what the sites say: {_text(facts['assessment']['sites'])}", columns, rows)
 
 
 def study_facts(study: Study) -> dict[str, Any]:
@@ -115,6 +119,28 @@ def release_facts(release: Release) -> dict[str, Any]:
                 "sha256": manifest.stages[stage].sha256,
             }
             for stage in release.stages
+        ],
+        "assessment": assessment_facts(release),
+    }
+
+
+def assessment_facts(release: Release) -> dict[str, Any] | None:
+    """Return who judged a release and the pooled figures of its matrix; None where nobody was asked."""
+    dossier = release.assessment()
+    if dossier is None:
+        return None
+    return {
+        "sites": {site: status.code for site, status in dossier.sites.items()},
+        "figures": [
+            {
+                "measure": row.measure,
+                "of": row.of,
+                "model": row.model,
+                "all_sites": row.pooled.mean,
+                "patients": row.pooled.patients,
+                "worst_site": row.worst_site or "none to compare",
+            }
+            for row in dossier.matrix
         ],
     }
 

@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 
 from common.errors import ReleaseError, StudyError
 from common.files import write_whole
+from common.moving_average import MovingAverage
 from common.parameters import StateDict
 from common.plan import Plan
 from common.records import NOTHING_TO_TRAIN, OK, Greys
@@ -25,7 +26,6 @@ from common.sequences import Sequence
 from common.settings.frozen import Frozen
 from common.settings.stages import Stage
 from common.study import Study, load_study
-from server.aggregation.moving_average import MovingAverage
 from server.result import RunResult, SiteFault
 from server.study_text import to_toml
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common.assessment.dossier import DOSSIER, Dossier
 from common.files import write_whole
 from common.plan import Plan
 from common.records import Greys
@@ -27,8 +28,10 @@ from server.journal import Journal
 from server.operating_facts import identifier_facts
 
 
-def write_release(journal: Journal) -> Release:
+def write_release(journal: Journal, dossier: Dossier | None = None) -> Release:
     """Write `<out>/release` from the journal's finished stages; the same journal gives the same bytes.
+
+    What the sites said of it, where they were asked, lies in it as `assessment.json`.
 
     The folder is written aside and renamed, so that a reader never meets a part of it.
     """
@@ -44,6 +47,7 @@ def write_release(journal: Journal) -> Release:
         stages=stages,
         greys=reference_greys(study, plan, journal.greys()),
         identifier=identifier_facts(journal),
+        assessment=None if dossier is None else _write_dossier(dossier, aside),
     )
     write_whole(aside / MANIFEST, manifest.to_bytes())
     shutil.rmtree(final, ignore_errors=True)
@@ -80,6 +84,11 @@ def lineage(run: str, records: list[dict[str, Any]]) -> Lineage:
         sites=dict(sorted(sites.items())),
         groups={group: tuple(sorted(groups[group])) for group in sorted(groups)},
     )
+
+
+def _write_dossier(dossier: Dossier, folder: Path) -> str:
+    write_whole(folder / DOSSIER, dossier.to_bytes())
+    return file_digest(folder / DOSSIER)
 
 
 def _copy_weights(journal: Journal, stage: Stage, folder: Path) -> StageFile:

@@ -9,12 +9,14 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
+from common.assessment.dossier import Dossier
+from common.moving_average import start
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
 from common.study import Study
-from server.aggregation.moving_average import start
 from server.aggregation.weighted import aggregate
+from server.assessment import assess_release
 from server.events import (
     Listener,
     RoundFinished,
@@ -95,13 +97,20 @@ class _Run:
             for stage in self.study.stages.present:
                 model = open_stage(stage, self.study, plan, self.build, self.first_weights)
                 self._play_stage(model, plan, roster)
-            release = write_release(self.journal)
+            release = write_release(self.journal, self._assess(plan, roster))
             result = self._result(COMPLETE, None, release.path, release.digest)
         except _RunOverError as over:
             result = self._result(over.status, str(over), None, None)
         self.journal.finish(result)
         self.on_event(RunFinished(result))
         return result
+
+    def _assess(self, plan: Plan, roster: Roster) -> Dossier | None:
+        """Let the sites judge the averaged models, where the study asks; end the run where that forbids a release."""
+        dossier = assess_release(self.exchange, self.journal, plan, roster)
+        if dossier is not None and dossier.refusal is not None:
+            raise _RunOverError(INCOMPLETE, f"the release is refused: {dossier.refusal}")
+        return dossier
 
     def _result(self, status: str, reason: str | None, release: Path | None, digest: str | None) -> RunResult:
         return RunResult(status, self.journal.run, self.journal.out, release, digest, reason, tuple(self.faults))

@@ -119,7 +119,7 @@ def run(settings: RunSettings) -> Summary:
         cost=watch.cost(resumed=resumed),
     )
     write_summary(out / "summary.json", summary)
-    write_page(out / "report.html", summary, evaluation.gallery, evaluation.styles)
+    write_page(out / "report.html", summary, evaluation.gallery, evaluation.styles, release.assessment())
     return summary
 
 

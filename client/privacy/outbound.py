@@ -2,7 +2,8 @@
 
 An inventory leaves with counts and medians that enough patients stand behind. An update leaves with the tensors of the
 groups that belong to the site, each with enough patients behind it, and with metrics whose names are in the vocabulary
-below, each with enough patients behind it. An error leaves as its code.
+below, each with enough patients behind it. An assessment leaves as sums, merged histograms and moments under declared
+names, each of enough patients. An error leaves as its code.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from client.assessment.examination import Observed
 from client.config import Policy
+from client.privacy.counting import histogram_of, moments_over, sums_of
 from client.privacy.policy import patients_behind_number, patients_behind_training
 from client.training.update import Counted, LocalUpdate
+from common.assessment.declared import Bins, Declared, Features, Values
+from common.assessment.findings import FeatureSums, Findings, Histogram, Sums
 from common.errors import GliofedError
 from common.logs import logger
 from common.parameters import LOCAL, STATISTICS, StateDict, group_of, permitted_groups
@@ -118,6 +124,39 @@ def allow_inventory(
     )
     behind = patients_behind_number(policy, study)
     return allowed, {sequence: median for sequence, median in greys.items() if median.patients >= behind}
+
+
+def allow_findings(
+    observed: Observed, declared: Mapping[str, Declared], weights: str, policy: Policy, study: Study
+) -> Findings:
+    """Let through what was observed under declared names, counted, where enough patients stand behind it.
+
+    Raises:
+        ValueError: where an assessor observed otherwise than is declared.
+    """
+    fewest = patients_behind_number(policy, study)
+    seen = {**observed.values, **observed.bins, **observed.features}
+    for name in sorted(set(seen) - set(declared)):
+        log.warning("%s stays at the site: it is not declared", name)
+    counted = {name: _counted(seen[name], declared[name], fewest) for name in sorted(set(seen) & set(declared))}
+    return Findings(
+        weights=weights,
+        sums={name: each for name, each in counted.items() if isinstance(each, Sums)},
+        histograms={name: each for name, each in counted.items() if isinstance(each, Histogram)},
+        moments={name: each for name, each in counted.items() if isinstance(each, FeatureSums)},
+        withheld=tuple(name for name, each in counted.items() if each is None and seen[name]),
+    )
+
+
+def _counted(patients: Any, kind: Declared, fewest: int) -> Sums | Histogram | FeatureSums | None:
+    """Count what was observed of each patient, as its name declares."""
+    match kind:
+        case Values():
+            return sums_of(patients, kind, fewest)
+        case Bins():
+            return histogram_of(patients, kind, fewest)
+        case Features():
+            return moments_over(patients, kind, fewest)
 
 
 def code_of(error: Exception) -> str:

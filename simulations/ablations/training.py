@@ -19,13 +19,13 @@ from client.training.tasks import Bench, fresh_model, state_of, train_locally
 from client.training.trainer import NothingToTrainError
 from common.errors import StudyError
 from common.files import write_whole
+from common.moving_average import start
 from common.nets.stage_models import build_model
 from common.parameters import LOCAL, Grouping, StateDict, group_of, grouping_of
 from common.records import Task
 from common.seeding import torch_generator
 from common.settings.stages import Stage
 from common.study import Study
-from server.aggregation.moving_average import start
 from server.aggregation.weighted import SpooledUpdate, aggregate
 from simulations.ablations.phantoms import Phantoms
 

@@ -12,10 +12,12 @@ from typing import get_args
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from common.assessment.dossier import Dossier
 from common.files import write_whole
 from common.sequences import STRUCTURAL, Sequence, in_order
 from common.settings.stages import Stage
 from simulations.comparison.style_codes import StyleMap
+from simulations.report.assessment_table import heat_tables
 from simulations.report.charts import colour, line_chart, roc_chart
 from simulations.report.pictures import Gallery
 from simulations.report.style_chart import style_charts
@@ -66,13 +68,17 @@ class Matrix:
         return fmean(cell.drawn for cell in cells) / fmean(cell.copied for cell in cells) if cells else None
 
 
-def write_page(path: Path, summary: Summary, gallery: Gallery, styles: StyleMap | None = None) -> None:
+def write_page(
+    path: Path, summary: Summary, gallery: Gallery, styles: StyleMap | None = None, dossier: Dossier | None = None
+) -> None:
     """Render the report to `path`. Raises GliofedError where the disk refuses."""
-    write_whole(path, render_page(summary, gallery, styles).encode())
+    write_whole(path, render_page(summary, gallery, styles, dossier).encode())
 
 
-def render_page(summary: Summary, gallery: Gallery, styles: StyleMap | None = None) -> str:
-    """Return the report as HTML that needs no other file."""
+def render_page(
+    summary: Summary, gallery: Gallery, styles: StyleMap | None = None, dossier: Dossier | None = None
+) -> str:
+    """Return the report as HTML that needs no other file; `dossier` is what the sites said of the release."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=number, figure=figure, bytes=byte_text, seconds=seconds_text)
     template = environment.from_string(files("simulations.report").joinpath(TEMPLATE).read_text("utf-8"))
@@ -93,6 +99,8 @@ def render_page(summary: Summary, gallery: Gallery, styles: StyleMap | None = No
         method_tables=[(region, method_rows(summary.fidelity, region)) for region in ("brain", "lesion")],
         dice_rows=dice_rows(summary.segmentation),
         roc=_roc(summary),
+        dossier=dossier,
+        heat_tables=[] if dossier is None else heat_tables(dossier),
         stages=[(STAGE_TITLES[stage.stage], stage, stage_charts(stage, colours)) for stage in summary.stages],
     )
 

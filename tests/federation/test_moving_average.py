@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from server.aggregation.moving_average import MovingAverage, start
+from common.moving_average import MovingAverage, start
 
 
 def state(trunk: float, head: float = 9.0) -> dict[str, torch.Tensor]:

@@ -101,6 +101,7 @@ def test_all_stages_train_report_and_resume(
 ) -> None:
     study = tiny.make_study(
         data="holdout_fraction = 0.2",
+        assessment="enabled = true",
         stages__generator=ROUNDS,
         stages__synthesiser=ROUNDS + "\ndiffusion_steps = 20\nsampling_steps = 2",
         stages__segmenter="rounds = 2\nlocal_steps = 12\nbatch_size = 2\nlearning_rate = 0.02\nema_decay = 0.0",
@@ -129,6 +130,13 @@ def test_all_stages_train_report_and_resume(
         assert resumed.release_digest == whole.release_digest
 
     release = load_release(whole.out)
+    dossier = release.assessment()
+    assert dossier is not None and {site: each.code for site, each in dossier.sites.items()} == {"a": "ok", "b": "ok"}
+    assert {(row.assessor, row.of) for row in dossier.matrix if row.sites} == {
+        *(("translation", sequence.value) for sequence in STRUCTURAL),
+        *(("segmentation", region) for region in ("WT", "TC", "ET")),
+    }
+    assert not any(each.failed for each in dossier.sites.values())
     facts = release.manifest.identifier
     assert release.stages == study.stages.present[:-1] == study.stages.released  # all but the calibration
     assert facts is not None and facts.fitted and facts.validation == {"a": 2}

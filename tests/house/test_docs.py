@@ -13,6 +13,7 @@ from client.cli import app as client_app
 from client.config import Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
 from common import study as settings
 from common.settings import stages
+from common.settings.assessment import Assessment
 from common.settings.federation import Federation
 from common.study import load_study
 from server.cli import app as server_app
@@ -25,10 +26,14 @@ STUDY_MODELS = [
     *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, stages.StageSettings),
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
+    Assessment,
     settings.Reporting,
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
-TABLES = {"stages", "grid", "data", "training", "federation", "reporting", "layout", "patient", "policy", "hardware"}
+TABLES = {
+    *("stages", "grid", "data", "training", "federation", "assessment", "reporting"),
+    *("layout", "patient", "policy", "hardware"),
+}
 
 
 def rows(page):

@@ -1,0 +1,164 @@
+"""The assessment of a release before it becomes one: ask every site once, add up what they say, write it down.
+
+What was written down stands: a run that is resumed after it asks nobody again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app.message_type import MessageType
+from safetensors.torch import load_file
+
+from common.assessment.catalogue import all_declared
+from common.assessment.distances import distances_of
+from common.assessment.dossier import DOSSIER, Dossier, SiteStatus, read_dossier
+from common.assessment.findings import Findings, check_findings
+from common.assessment.matrix import matrix_of
+from common.assessment.request import FINDINGS, AssessmentRequest, weights_digest
+from common.assessment.roc import roc_of
+from common.files import write_whole
+from common.logs import logger
+from common.plan import Plan
+from common.records import (
+    ANSWER,
+    EARLIER,
+    NEEDS_EARLIER_MODELS,
+    OK,
+    TASK,
+    Answer,
+    WireError,
+    pack_tensors,
+    pack_text,
+    read_text,
+)
+from common.release import file_digest
+from common.settings.stages import Stage
+from common.study import Study
+from server.exchange import Exchange, Reply
+from server.journal import Journal
+from server.roster import Roster
+
+log = logger(__name__)
+
+Weights = Mapping[Stage, tuple[Path, str]]
+Refusal = Callable[[Study, Dossier], str | None]
+
+REFUSALS: tuple[Refusal, ...] = ()
+"""Each says why a release must not be, or None; the first that speaks is heard."""
+
+GROUP = "assessment"
+
+
+def assess_release(exchange: Exchange, journal: Journal, plan: Plan, roster: Roster) -> Dossier | None:
+    """Return what the sites say of the run's averaged weights, also in `<out>/assessment.json`; None if not asked for.
+
+    A site that is silent, or says what it may not, is named with its code.
+
+    Raises:
+        ReleaseError: where an `assessment.json` is there and damaged.
+    """
+    study = journal.study
+    if not study.assessment.enabled:
+        return None
+    weights = {stage: (path, file_digest(path)) for stage in study.stages.released for path in [journal.weights(stage)]}
+    digest = weights_digest({stage: each for stage, (_, each) in weights.items()})
+    written = read_dossier(journal.out / DOSSIER)
+    if written is not None and written.weights == digest:
+        return written
+    heard: dict[str, Findings | str] = dict.fromkeys(sorted(roster.members), "no-answer")
+    for reply in _ask(exchange, journal, plan, roster, weights):
+        site = roster.site_of(reply.node)
+        heard[site] = _read(reply, site, study, plan, digest)
+        log.info("assessment: %s %s", site, heard[site] if isinstance(heard[site], str) else OK)
+    dossier = reduced(study, digest, heard)
+    write_whole(journal.out / DOSSIER, dossier.to_bytes())
+    return dossier
+
+
+def reduced(study: Study, weights: str, heard: Mapping[str, Findings | str]) -> Dossier:
+    """Add up what the sites said, each its findings or a code why there are none, and judge it."""
+    findings = {site: each for site, each in sorted(heard.items()) if isinstance(each, Findings)}
+    dossier = Dossier(
+        study_digest=study.digest,
+        weights=weights,
+        sites={site: _status(each) for site, each in sorted(heard.items())},
+        matrix=matrix_of(findings),
+        distances=distances_of(findings),
+        roc=roc_of(findings),
+    )
+    reasons = (reason for refuses in REFUSALS if (reason := refuses(study, dossier)) is not None)
+    return dossier.model_copy(update={"refusal": next(reasons, None)})
+
+
+def _status(heard: Findings | str) -> SiteStatus:
+    if isinstance(heard, str):
+        return SiteStatus(code=heard)
+    return SiteStatus(code=OK, withheld=heard.withheld, failed=heard.failed)
+
+
+def _ask(exchange: Exchange, journal: Journal, plan: Plan, roster: Roster, weights: Weights) -> Iterator[Reply]:
+    """Ask every member with the weights that no stage after them has carried; who lacks others gets all."""
+    study, began = journal.study, time.monotonic()
+    request = AssessmentRequest(
+        run=journal.run,
+        study=study,
+        study_digest=study.digest,
+        plan=plan,
+        weights={stage: digest for stage, (_, digest) in weights.items()},
+    )
+    nodes = [member.node for member in roster.members.values()]
+    again: list[int] = []
+    first, deadline_s = _message(request, weights, _never_sent(study)), study.assessment.deadline_s
+    for reply in exchange.ask(dict.fromkeys(nodes, first), MessageType.EVALUATE, GROUP, deadline_s):
+        if _code(reply) == NEEDS_EARLIER_MODELS:
+            again.append(reply.node)
+        else:
+            yield reply
+    if again:
+        full, left_s = _message(request, weights, tuple(weights)), max(deadline_s - (time.monotonic() - began), 0.1)
+        yield from exchange.ask(dict.fromkeys(again, full), MessageType.EVALUATE, GROUP, left_s)
+
+
+def _never_sent(study: Study) -> tuple[Stage, ...]:
+    """Return the released stages that no later stage learns from: the last one, and the one before the maps."""
+    present = study.stages.present
+    after = dict(zip(present, (*present[1:], None), strict=True))
+    return tuple(stage for stage in study.stages.released if after[stage] in (None, Stage.MAPS))
+
+
+def _message(request: AssessmentRequest, weights: Weights, carried: tuple[Stage, ...]) -> RecordDict:
+    records: dict[str, ArrayRecord | ConfigRecord] = {TASK: pack_text(request)}
+    for stage in carried:
+        records[EARLIER + stage.value] = pack_tensors(load_file(weights[stage][0]))
+    return RecordDict(records)  # type: ignore[arg-type]
+
+
+def _code(reply: Reply) -> str:
+    """Return the code of an answer, or why there is none."""
+    if reply.content is None:
+        return reply.code
+    try:
+        return read_text(reply.content, ANSWER, Answer).code
+    except WireError as error:
+        return error.code
+
+
+def _read(reply: Reply, site: str, study: Study, plan: Plan, weights: str) -> Findings | str:
+    """Return a site's findings, checked, or the code of what is wrong."""
+    code = _code(reply)
+    if code != OK or reply.content is None:
+        return code
+    try:
+        answer = read_text(reply.content, ANSWER, Answer)
+        findings = read_text(reply.content, FINDINGS, Findings)
+        if answer.site != site or findings.weights != weights:
+            raise WireError("wrong-site", f"{site} answered as {answer.site}, or about other weights")
+        check_findings(findings, all_declared(study, plan, site), study.reporting.minimum_count)
+    except WireError as error:
+        log.warning("assessment: %s does not count: %s", site, error)
+        return error.code
+    return findings
