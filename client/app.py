@@ -131,7 +131,7 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     declared = declare(travelling(model.state_dict(), grouping, norms))
     model.load_state_dict(unpack_tensors(arrays, declared), strict=False)
     update = train_locally(site, task, model, bench)
-    return _pack(site.name, allow_update(update, site.name, site.policy, task.study, task.plan))
+    return _pack(site.name, task, allow_update(update, site.name, site.policy, task.study, task.plan))
 
 
 def _answer_assessment(
@@ -155,8 +155,16 @@ def _keep_earlier(content: RecordDict, site: Site, task: Task, bench: Bench) -> 
             state_of(site, task).earlier.keep(stage, tensors, digest)
 
 
-def _pack(site: str, outgoing: Outgoing) -> RecordDict:
-    answer = Answer(site=site, patients=outgoing.patients, withheld=outgoing.withheld)
+def _pack(site: str, task: Task, outgoing: Outgoing) -> RecordDict:
+    answer = Answer(
+        site=site,
+        run=task.run,
+        stage=task.stage,
+        round=task.round,
+        global_sha256=task.global_sha256,
+        patients=outgoing.patients,
+        withheld=outgoing.withheld,
+    )
     return RecordDict(
         {
             ANSWER: pack_text(answer),

@@ -42,6 +42,7 @@ MAX_METRICS = 256
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Round = Annotated[int, Field(ge=1, le=10_000_000)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 METRIC_NAME = re.compile(r"(training|held_out)\.[a-z][a-z0-9_]{0,47}")
@@ -78,16 +79,37 @@ class Question(Frozen):
     study_digest: Digest
 
 
+@dataclass(frozen=True)
+class RoundKey:
+    """Which round an update is of, and the digest of the global tensors from which it was trained."""
+
+    run: str | None
+    stage: Stage | None
+    round: int | None
+    global_sha256: str | None
+
+
 class Task(Frozen):
-    """One round's work at one site; `earlier` names the released models of earlier stages by SHA-256."""
+    """One round's work at one site.
+
+    Attributes:
+        global_sha256: digest of the round's global tensors; an update names it again.
+        earlier: the released models of earlier stages by SHA-256.
+    """
 
     run: RunId
     stage: Stage
-    round: Annotated[int, Field(ge=1, le=10_000_000)]
+    round: Round
+    global_sha256: Digest
     study: Study
     study_digest: Digest
     plan: Plan
     earlier: dict[Stage, Digest] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> RoundKey:
+        """What an update must name to count."""
+        return RoundKey(self.run, self.stage, self.round, self.global_sha256)
 
 
 class Greys(Frozen):
@@ -103,6 +125,7 @@ class Answer(Frozen):
     Attributes:
         site: the site's own name.
         code: `ok`, or why there is no update; never text with a path or an identifier.
+        run, stage, round, global_sha256: the task that the update answers, word for word.
         inventory, greys: the answer to a query.
         patients: per parameter group of the update, the patients that touched it.
         withheld: metrics and groups that the site's policy kept back.
@@ -110,10 +133,19 @@ class Answer(Frozen):
 
     site: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     code: Code = OK
+    run: RunId | None = None
+    stage: Stage | None = None
+    round: Round | None = None
+    global_sha256: Digest | None = None
     inventory: SiteInventory | None = None
     greys: dict[Sequence, Greys] = Field(default_factory=dict)
     patients: dict[Annotated[str, StringConstraints(max_length=128)], Count] = Field(default_factory=dict)
     withheld: Annotated[tuple[Annotated[str, StringConstraints(max_length=128)], ...], Field(max_length=4096)] = ()
+
+    @property
+    def key(self) -> RoundKey:
+        """Which round the update says that it is of."""
+        return RoundKey(self.run, self.stage, self.round, self.global_sha256)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from common import __version__
 from common.errors import StudyError
 from common.nets.segmenter_plan import patch_problem
 from common.sequences import SITE_NAME, STRUCTURAL, Sequence
+from common.settings.aggregation import Aggregation
 from common.settings.assessment import Assessment
 from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
+from common.settings.gate import GateSettings
 from common.settings.stages import Stage, Stages
 
 MAX_STUDY_BYTES = 256 * 1024
@@ -82,6 +84,8 @@ class Study(Frozen):
     data: Data = Data()
     training: Training = Training()
     federation: Federation = Federation()
+    aggregation: Aggregation = Aggregation()
+    gate: GateSettings = GateSettings()
     stages: Stages
     assessment: Assessment = Assessment()
     reporting: Reporting = Reporting()
@@ -104,6 +108,8 @@ class Study(Frozen):
         unknown = sorted(set(self.federation.required) - set(self.sites))
         if unknown:
             raise ValueError(f"federation.required: {', '.join(unknown)} not among sites, so no round could ever count")
+        if problem := self.aggregation.problem(len(self.sites)):
+            raise ValueError(f"aggregation.rule: {problem}")
         if self.stages.synthesiser is not None:
             needed = (*self.stages.synthesiser.conditions, Sequence.T1GD)
             if not set(needed) <= set(self.sequences):

@@ -10,7 +10,7 @@ from common.nets.stage_models import build_model
 from common.study import load_study
 from server.config import read_run_config
 from server.continuation import continuing
-from server.events import Event, Listener, RoundFinished, RunFinished, SiteAnswered
+from server.events import AlarmRaised, Event, Listener, RoundFinished, RunFinished, SiteAnswered
 from server.rounds import run_study
 from server.stages import ModelBuilder
 
@@ -22,6 +22,16 @@ def log_event(event: Event) -> None:
     match event:
         case SiteAnswered(stage, number, site, code):
             log.info("%s round %d: %s %s", stage, number, site, code)
+        case AlarmRaised(stage, number, alarm):
+            log.warning(
+                "%s round %d: %s of %s, %.3g beyond %.3g",
+                stage,
+                number,
+                alarm.kind,
+                alarm.site,
+                alarm.value,
+                alarm.limit,
+            )
         case RoundFinished(stage, number, rounds, record):
             log.info("%s round %d of %d counts, %.1f s", stage, number, rounds, record["seconds"])
         case RunFinished(result):

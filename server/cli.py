@@ -57,8 +57,8 @@ def verify(
     console.print_table("stages", columns, [[_text(cell) for cell in stage.values()] for stage in facts["stages"]])
     if facts["assessment"]:
         columns = ["measure", "of", "model", "all sites", "patients", "worst site"]
-        rows = [[_text(cell) for cell in row.values()] for row in facts["assessment"]["figures"]]
-        console.print_table(f"what the sites say: {_text(facts['assessment']['sites'])}", columns, rows)
+        figures = [[_text(cell) for cell in row.values()] for row in facts["assessment"]["figures"]]
+        console.print_table(f"what the sites say: {_text(facts['assessment']['sites'])}", columns, figures)
 
 
 def study_facts(study: Study) -> dict[str, Any]:

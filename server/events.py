@@ -9,6 +9,7 @@ from typing import Any
 
 from common.plan import Plan
 from common.settings.stages import Stage
+from server.alarms import Alarm
 from server.result import RunResult, SiteFault
 
 
@@ -64,6 +65,15 @@ class SiteAnswered:
 
 
 @dataclass(frozen=True)
+class AlarmRaised:
+    """A figure of a site's game is beyond its limit; the round counts all the same."""
+
+    stage: Stage
+    round: int
+    alarm: Alarm
+
+
+@dataclass(frozen=True)
 class RoundFinished:
     """A round counts and is on disk; `record` is its line of metrics.jsonl."""
 
@@ -90,7 +100,15 @@ class RunFinished:
 
 
 Event = (
-    RunPlanned | StageStarted | RoundStarted | SiteProgress | SiteAnswered | RoundFinished | StageFinished | RunFinished
+    RunPlanned
+    | StageStarted
+    | RoundStarted
+    | SiteProgress
+    | SiteAnswered
+    | AlarmRaised
+    | RoundFinished
+    | StageFinished
+    | RunFinished
 )
 Listener = Callable[[Event], None]
 

@@ -1,4 +1,7 @@
-"""The gate that every update passes before it counts: declared tensors of permitted groups, finite, nothing else."""
+"""The gate that every update passes before it counts: of this round, declared tensors of permitted groups, finite.
+
+What can only be judged beside the other sites' updates is in `server.update_norms`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from common.records import (
     UPDATE,
     Answer,
     Declared,
+    RoundKey,
     WireError,
     arrays_of,
     read_metrics,
@@ -46,11 +50,12 @@ class Gate:
     permitted: Mapping[str, frozenset[str]]
     grouping: Grouping = PLAIN
 
-    def admit(self, site: str, content: RecordDict) -> Accepted | str:
+    def admit(self, site: str, content: RecordDict, key: RoundKey) -> Accepted | str:
         """Return what an answer of `site` brings, or the code with which the site itself says why it brings nothing.
 
         An update holds the floating-point tensors of the groups that it names, all of them and no other. It may not
-        name a group that is not the site's.
+        name a group that is not the site's, and it must name the round's `key`: run, stage, round and the global
+        tensors that it was trained from, so that nothing that was sent before can count again.
 
         Raises:
             WireError: with a code that names what is wrong.
@@ -62,6 +67,8 @@ class Gate:
             return answer.code
         if not answer.patients:
             return "nothing-may-leave"
+        if answer.key != key:
+            raise WireError("replayed", f"{site} sent an update of {_named(answer.key)}, asked for {_named(key)}")
         foreign = sorted(set(answer.patients) - (self.permitted[site] - {LOCAL}))
         if foreign:
             raise WireError(
@@ -79,3 +86,8 @@ class Gate:
             for name, declared in self.declared.items()
             if declared.is_floating and group_of(name, self.grouping) in answer.patients
         }
+
+
+def _named(key: RoundKey) -> str:
+    """Return the key as a reader wants it."""
+    return f"{key.stage} round {key.round} of run {key.run} from global state {(key.global_sha256 or 'none')[:12]}"

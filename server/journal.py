@@ -26,6 +26,7 @@ from common.sequences import Sequence
 from common.settings.frozen import Frozen
 from common.settings.stages import Stage
 from common.study import Study, load_study
+from server.aggregation.global_state import GlobalState
 from server.result import RunResult, SiteFault
 from server.study_text import to_toml
 
@@ -35,7 +36,7 @@ KEPT_ROUNDS = 2
 STUDY, PLAN, METRICS, RESULT = "study.toml", "plan.json", "metrics.jsonl", "run.json"
 Text = TypeVar("Text", bound=BaseModel)
 
-GLOBAL, AVERAGE, RECORD = "global.safetensors", "ema.safetensors", "round.json"
+GLOBAL, AVERAGE, MOMENTS, RECORD = "global.safetensors", "ema.safetensors", "moments.safetensors", "round.json"
 
 
 class SiteGreys(Frozen):
@@ -46,11 +47,10 @@ class SiteGreys(Frozen):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The last round of a stage that counts: its tensors, their moving average, and its record."""
+    """The last round of a stage that counts: what the stage then had, and its record."""
 
     round: int
-    tensors: StateDict
-    average: MovingAverage
+    state: GlobalState
     record: Mapping[str, Any]
 
 
@@ -120,14 +120,17 @@ class Journal:
         write_whole(path, save(tensors))
         return path
 
-    def commit(
-        self, stage: Stage, number: int, tensors: StateDict, average: MovingAverage, record: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Make a round count: tensors, then the record with their digests (returned), then a line of metrics."""
+    def commit(self, stage: Stage, number: int, state: GlobalState, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a round count: tensors, then the record with their digests (returned), then a line of metrics.
+
+        The server optimiser's moments are written where there are any.
+        """
         folder = self._round(stage, number)
-        full = {**record, "average_steps": average.steps}
-        for name, key, state in ((GLOBAL, "global_sha256", tensors), (AVERAGE, "average_sha256", average.tensors)):
-            blob = save(state)
+        full = {**record, "average_steps": state.average.steps}
+        files = [(GLOBAL, "global_sha256", state.tensors), (AVERAGE, "average_sha256", state.average.tensors)]
+        files += [(MOMENTS, "moments_sha256", state.moments)] if state.moments else []
+        for name, key, tensors in files:
+            blob = save(tensors)
             write_whole(folder / name, blob)
             full[key] = hashlib.sha256(blob).hexdigest()
         write_whole(folder / RECORD, _pretty(full))
@@ -135,7 +138,7 @@ class Journal:
             file.write(_line(full))
         shutil.rmtree(self.out / "journal" / "spool", ignore_errors=True)
         for old in range(1, number - KEPT_ROUNDS + 1):
-            for name in (GLOBAL, AVERAGE):
+            for name in (GLOBAL, AVERAGE, MOMENTS):
                 (self._round(stage, old) / name).unlink(missing_ok=True)
         return full
 
@@ -161,9 +164,11 @@ class Journal:
         if not records:
             return None
         record, number = records[-1], len(records)
-        tensors = self._tensors(self._round(stage, number) / GLOBAL, record["global_sha256"])
-        average = self._tensors(self._round(stage, number) / AVERAGE, record["average_sha256"])
-        return Checkpoint(number, tensors, MovingAverage(average, record["average_steps"]), record)
+        folder = self._round(stage, number)
+        tensors = self._tensors(folder / GLOBAL, record["global_sha256"])
+        average = MovingAverage(self._tensors(folder / AVERAGE, record["average_sha256"]), record["average_steps"])
+        moments = self._tensors(folder / MOMENTS, record["moments_sha256"]) if "moments_sha256" in record else {}
+        return Checkpoint(number, GlobalState(tensors, average, moments), record)
 
     def weights(self, stage: Stage) -> Path:
         """Return the file of a finished stage's averaged weights: what is released."""

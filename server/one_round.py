@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.app.message_type import MessageType
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from common.parameters import StateDict
 from common.plan import Plan
@@ -23,6 +24,7 @@ from common.records import (
     OK,
     TASK,
     Answer,
+    RoundKey,
     Task,
     WireError,
     pack_tensors,
@@ -39,6 +41,9 @@ from server.journal import Journal
 from server.result import SiteFault
 from server.roster import Roster
 from server.stages import StageModel, earlier_weights
+from server.update_norms import norms_of, outliers
+
+LARGE_NORM = "large-norm"
 
 Record = ArrayRecord | ConfigRecord | MetricRecord
 
@@ -76,28 +81,52 @@ class OneRound:
     number: int
     asked: Mapping[str, int]
 
-    def play(self, tensors: StateDict, on_event: Listener) -> Outcome:
-        """Send the global `tensors` and take in what the sites answer until the study's deadline."""
-        outcome = Outcome()
-        for reply, sent in self._ask(tensors):
+    def play(self, tensors: StateDict, past: Iterable[Mapping[str, Any]], on_event: Listener) -> Outcome:
+        """Send the global `tensors` and take in what the sites answer until the study's deadline.
+
+        Args:
+            tensors: the round's global state.
+            past: the records of the stage's earlier rounds.
+            on_event: hears each answer as it comes, and each update that does not stand beside the others.
+        """
+        outcome, earlier = Outcome(), earlier_weights(self.journal, self.model.stage)
+        task = self._task(tensors, earlier)
+        for reply, sent in self._ask(tensors, task, earlier):
             site = self.roster.site_of(reply.node)
-            entry = self._take(site, reply, outcome)
+            entry = self._take(site, reply, task.key, outcome)
             bytes_up = size_bytes(reply.content) if reply.content is not None else 0
             entry |= {"bytes_down": size_bytes(sent), "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
             outcome.sites[site] = entry
             on_event(SiteAnswered(self.model.stage, self.number, site, entry["code"]))
+        self._compare(tensors, past, outcome, on_event)
         return outcome
 
-    def _ask(self, tensors: StateDict) -> Iterator[tuple[Reply, RecordDict]]:
+    def _compare(
+        self, tensors: StateDict, past: Iterable[Mapping[str, Any]], outcome: Outcome, on_event: Listener
+    ) -> None:
+        """Note how far each update leads, and take out those that lead too far beside the others."""
+        norms = {update.site: norms_of(tensors, update, self.model.grouping) for update in outcome.updates}
+        found = outliers(norms, past, self.journal.study.gate.norm_limit)
+        outcome.updates = [update for update in outcome.updates if update.site not in found]
+        for site, outlier in found.items():
+            kept = {key: outcome.sites[site][key] for key in ("bytes_down", "bytes_up", "seconds")}
+            outcome.sites[site] = {"code": LARGE_NORM, "refusal": str(outlier), "group": outlier.group, **kept}
+            outcome.faults.append(SiteFault(site, LARGE_NORM, self.model.stage, self.number))
+            on_event(SiteAnswered(self.model.stage, self.number, site, LARGE_NORM))
+        for update in outcome.updates:
+            outcome.sites[update.site]["norms"] = norms[update.site]
+
+    def _ask(
+        self, tensors: StateDict, task: Task, earlier: Mapping[Stage, tuple[Path, str]]
+    ) -> Iterator[tuple[Reply, RecordDict]]:
         """Send one message to each site and yield each reply with what had been sent.
 
         The first round of a stage carries the weights of the stage before it, and the norms that a site of a FedBN
         study goes on from. A site that says it lacks any of these is asked once more, with all of them.
         """
         deadline_s, began = self.journal.study.federation.deadline_s, time.monotonic()
-        earlier = earlier_weights(self.journal, self.model.stage)
         base: dict[str, Record] = {
-            TASK: pack_text(self._task(earlier)),
+            TASK: pack_text(task),
             GLOBAL: pack_tensors(self.model.travelling(tensors, norms=self.number == 1)),
         }
         first = RecordDict({**base, **_packed(earlier, list(earlier)[-1:] if self.number == 1 else [])})
@@ -115,24 +144,25 @@ class OneRound:
             for reply in self.exchange.ask(dict.fromkeys(again, full), MessageType.TRAIN, group, left_s):
                 yield reply, full
 
-    def _task(self, earlier: Mapping[Stage, tuple[Path, str]]) -> Task:
+    def _task(self, tensors: StateDict, earlier: Mapping[Stage, tuple[Path, str]]) -> Task:
         study = self.journal.study
         return Task(
             run=self.journal.run,
             stage=self.model.stage,
             round=self.number,
+            global_sha256=hashlib.sha256(save(tensors)).hexdigest(),
             study=study,
             study_digest=study.digest,
             plan=self.plan,
             earlier={stage: digest for stage, (_, digest) in earlier.items()},
         )
 
-    def _take(self, site: str, reply: Reply, outcome: Outcome) -> dict[str, Any]:
+    def _take(self, site: str, reply: Reply, key: RoundKey, outcome: Outcome) -> dict[str, Any]:
         """Let one reply through the gate, or name its fault; return its entry in the record."""
         code, refusal = reply.code, None
         if reply.content is not None:
             try:
-                admitted = self.model.gate.admit(site, reply.content)
+                admitted = self.model.gate.admit(site, reply.content, key)
             except WireError as error:
                 code, refusal = error.code, str(error)
             else:

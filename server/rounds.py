@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flwr.serverapp import Grid
 
 from common.assessment.dossier import Dossier
-from common.moving_average import start
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
 from common.study import Study
-from server.aggregation.weighted import aggregate
+from server.aggregation.global_state import Aggregator, GlobalState
+from server.alarms import alarms
 from server.assessment import assess_release
 from server.events import (
+    AlarmRaised,
     Listener,
     RoundFinished,
     RoundStarted,
@@ -148,8 +150,9 @@ class _Run:
     def _play_stage(self, model: StageModel, plan: Plan, roster: Roster) -> None:
         """Play the rounds of a stage that do not count yet."""
         stage, settings = model.stage, model.settings
-        last = self.journal.last(stage) or Checkpoint(0, model.initial, start(model.initial), {"sat_out": []})
-        tensors, average, sat_out = last.tensors, last.average, set(last.record["sat_out"])
+        last = self.journal.last(stage) or Checkpoint(0, GlobalState.first(model.initial), {"sat_out": []})
+        state, sat_out = last.state, set(last.record["sat_out"])
+        aggregator, past = self._aggregator(model), self.journal.records(stage)
         self.faults += self.journal.faults(stage)
         self.on_event(StageStarted(stage, settings.rounds, last.round))
         for number in range(last.round + 1, settings.rounds + 1):
@@ -157,20 +160,32 @@ class _Run:
             asked = {site: member.node for site, member in roster.members.items() if site not in sat_out}
             self.on_event(RoundStarted(stage, number, settings.rounds, tuple(asked)))
             one = OneRound(self.exchange, self.journal, model, plan, roster, number, asked)
-            outcome = one.play(tensors, self.on_event)
+            outcome = one.play(state.tensors, past, self.on_event)
             self.faults += outcome.faults
             sat_out |= outcome.sat_out
             contributed = {update.site for update in outcome.updates}
             if not model.optional:
                 self._require(f"{stage} round {number}", contributed, contributed | sat_out)
-            trained = {group for update in outcome.updates for group in update.patients}
-            cap = self.study.federation.weight_cap_patients
-            tensors = aggregate(tensors, outcome.updates, cap, model.grouping)
-            average = average.moved(tensors, trained, settings.ema_decay, settings.local_steps, model.grouping)
-            record = self._record(one, outcome, sat_out) | {"seconds": round(time.monotonic() - began, 3)}
-            record = self.journal.commit(stage, number, tensors, average, record)
+            state = aggregator.advance(state, outcome.updates)
+            raised = alarms(outcome.sites, past)
+            for alarm in raised:
+                self.on_event(AlarmRaised(stage, number, alarm))
+            record = self._record(one, outcome, sat_out) | {
+                "alarms": [asdict(alarm) for alarm in raised],
+                "too_few_sites": aggregator.refused(outcome.updates),
+                "seconds": round(time.monotonic() - began, 3),
+            }
+            record = self.journal.commit(stage, number, state, record)
+            past.append(record)
             self.on_event(RoundFinished(stage, number, settings.rounds, record))
         self.on_event(StageFinished(stage, settings.rounds, self.journal.weights(stage)))
+
+    def _aggregator(self, model: StageModel) -> Aggregator:
+        """Return how the stage's updates are put together."""
+        cap, settings = self.study.federation.weight_cap_patients, model.settings
+        return Aggregator(
+            self.study.aggregation, cap, settings.ema_decay, settings.local_steps, model.parameters, model.grouping
+        )
 
     def _record(self, one: OneRound, outcome: Outcome, sat_out: set[str]) -> dict[str, Any]:
         """Return what a round leaves behind beside its tensors."""

@@ -31,6 +31,7 @@ class StageModel:
     Attributes:
         initial: all tensors, local ones included: sites never get those, a release carries their initial values.
         grouping: which tensors are a site's own.
+        parameters: names of the tensors that are parameters; the others are buffers.
     """
 
     stage: Stage
@@ -38,6 +39,7 @@ class StageModel:
     initial: StateDict
     grouping: Grouping
     gate: Gate
+    parameters: frozenset[str]
 
     @property
     def optional(self) -> bool:
@@ -69,7 +71,8 @@ def open_stage(
         initial = check_fit(first_weights, initial)
     permitted = {entry.site: permitted_groups(entry.site, domains) for entry in plan.inventory}
     grouping = grouping_of(model)
-    return StageModel(stage, settings, initial, grouping, Gate(declare(initial), permitted, grouping))
+    gate = Gate(declare(initial), permitted, grouping)
+    return StageModel(stage, settings, initial, grouping, gate, frozenset(dict(model.named_parameters())))
 
 
 def earlier_weights(journal: Journal, stage: Stage) -> Mapping[Stage, tuple[Path, str]]:

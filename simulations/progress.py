@@ -64,7 +64,15 @@ class StepCount:
 
     def hear(self, event: Event) -> tuple[str, str]:
         """Take an event; return what is going on, and a line to keep, empty for most events."""
-        from server.events import RoundFinished, RoundStarted, RunPlanned, SiteAnswered, SiteProgress, StageStarted
+        from server.events import (
+            AlarmRaised,
+            RoundFinished,
+            RoundStarted,
+            RunPlanned,
+            SiteAnswered,
+            SiteProgress,
+            StageStarted,
+        )
 
         line = ""
         if isinstance(event, RunPlanned):
@@ -79,6 +87,8 @@ class StepCount:
             self.done += 1
         elif isinstance(event, SiteAnswered) and event.code != "ok":
             line = f"{event.stage} {event.round}: {event.site} does not count ({event.code})"
+        elif isinstance(event, AlarmRaised):
+            line = f"{event.stage} {event.round}: {event.alarm.site} alarms ({event.alarm.kind})"
         elif isinstance(event, RoundFinished):
             self.before += self._round_steps(event.stage)
             metrics = list(event.record["metrics"].items())[:SHOWN_METRICS]

@@ -52,6 +52,7 @@ def train_alone(site: Site, request: AssessmentRequest, training: CaseStore, ben
             run=run,
             stage=stage,
             round=1,
+            global_sha256=request.digest,
             study=request.study,
             study_digest=request.study_digest,
             plan=plan,

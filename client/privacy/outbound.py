@@ -35,9 +35,10 @@ LOSSES = frozenset(
         *("loss", "discriminator", "adversarial", "style", "lesion_style", "diversity", "cycle", "identity", "paired"),
         *("synthesis", "segmentation", "dice", "cross_entropy", "consistency"),
         *("features", "dissimilarity"),
+        *("win_rate", "output_spread", "style_spread", "style_drift"),
     }
 )
-"""What a step may report of its training."""
+"""What a step may report of its training: losses, and the figures that an alarm at the coordinator looks at."""
 
 SCORES = frozenset(
     {

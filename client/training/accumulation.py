@@ -29,10 +29,10 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a loss: a scalar mean, and its weight in the sum."""
+    """One term of a loss: a scalar mean, and its weight in the sum; None where it is reported and not minimised."""
 
     value: Tensor
-    weight: float = 1.0
+    weight: float | None = 1.0
 
 
 Losses = Callable[[Batch], Mapping[str, Term]]
@@ -98,7 +98,8 @@ def _in_parts(
         part = batch if rows >= total else cut(batch, first, first + rows)
         terms = losses(part)
         shares = dict.fromkeys(terms, 1.0) if part is batch else _shares(part, batch, terms, masses)
-        loss = torch.stack([shares[name] * term.weight * term.value for name, term in terms.items()]).sum()
+        weighed = [(shares[name] * term.weight, term.value) for name, term in terms.items() if term.weight is not None]
+        loss = torch.stack([weight * value for weight, value in weighed]).sum()
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": loss, **{name: shares[name] * term.value for name, term in terms.items()}}.items():

@@ -2,7 +2,8 @@
 
 Where the target is one of the site's own domains, the encoder reads the style from the reference and the discriminator
 sees the reference as real. Where the target belongs to another site, the style is always the mapper's, and that site's
-heads stay frozen; what is drawn towards it never updates a discriminator.
+heads stay frozen; what is drawn towards it never updates a discriminator. A local discriminator knows nothing of other
+sites' domains: it judges the rows towards the site's own alone, the others are learnt by style and cycle.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
 from client.precision import half_precision
 from client.training.accumulation import Term, minimise
+from client.training.game_watch import GameWatch
 from client.training.gan_batch import GanBatch, GanDraw, holding
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
@@ -63,6 +65,8 @@ class GanStep:
             "generator": _adam(drawing, settings.learning_rate, settings),
             "discriminator": _adam(self.judging, settings.discriminator_learning_rate, settings),
         }
+        self.judges_foreign = settings.discriminator == "shared"
+        self.watch = GameWatch(self.model, store, self.own, device)
         self.steps = 0
         self._drawn: tuple[GanBatch, Tensor, Tensor] | None = None
 
@@ -80,19 +84,20 @@ class GanStep:
     # ---- one step
 
     def __call__(self, batch: GanBatch) -> dict[str, float]:
-        """Update discriminator and generator on one batch and return the losses."""
+        """Update discriminator and generator on one batch and return the losses, after the last step also the facts
+        that tell whether the game goes wrong."""
         self._drawn = None
         losses = self._judge(batch) | self._improve(batch)
         self._drawn = None
         self.steps += 1
-        return losses
+        return losses | (self.watch.facts() if self.steps == self.settings.local_steps else {})
 
     def _judge(self, batch: GanBatch) -> dict[str, float]:
         """Update the discriminator on the rows of the site's own domains."""
         if not bool(batch.own.any()):
             return {}
         losses = minimise(self._judgement, batch, self.optimisers["discriminator"], _judged)
-        return {"discriminator": losses["discriminator"]}
+        return {name: losses[name] for name in ("discriminator", "win_rate")}
 
     def _improve(self, batch: GanBatch) -> dict[str, float]:
         """Update generator, encoder and mapper."""
@@ -113,13 +118,17 @@ class GanStep:
         """Return the discriminator's losses, R1 on every `r1_every`-th step."""
         _, drawn = self._drawing(batch)
         if not bool(batch.own.any()):
-            return {"discriminator": Term(drawn.new_zeros(()))}
+            return {"discriminator": Term(drawn.new_zeros(())), "win_rate": Term(drawn.new_zeros(()), weight=None)}
         judge, settings = self.model.discriminator, self.settings
         with_r1 = self.steps % settings.r1_every == 0
         real, number = batch.reference[batch.own], batch.target_number[batch.own]
         real.requires_grad_(with_r1)
-        real_logits = judge(real, number)
-        terms = {"discriminator": Term(discriminator_loss(real_logits, judge(drawn.detach()[batch.own], number)))}
+        real_logits, drawn_logits = judge(real, number), judge(drawn.detach()[batch.own], number)
+        wins = ((real_logits.detach() > 0).float() + (drawn_logits.detach() < 0).float()) / 2
+        terms = {
+            "discriminator": Term(discriminator_loss(real_logits, drawn_logits)),
+            "win_rate": Term(wins.mean(), weight=None),
+        }
         if with_r1:
             terms["r1"] = Term(r1_penalty(real_logits, real), settings.r1_weight * settings.r1_every)
         return terms
@@ -128,8 +137,7 @@ class GanStep:
         """Return the losses of generator, encoder and mapper."""
         settings, model = self.settings, self.model
         style, drawn = self._drawing(batch)
-        logits = model.discriminator(drawn, batch.target_number)
-        terms: Terms = {"adversarial": Term(generator_loss(logits), settings.adversarial_weight)}
+        terms = self._deception(batch, drawn)
         with self._autocast():
             code = model.encoder(drawn, batch.target_number)
         terms["style"] = Term((code - style).abs().mean(), settings.style_weight)
@@ -140,10 +148,22 @@ class GanStep:
         """Return what the means of `_improvement` divide by; rows where it says nothing."""
         weights = self._pair_weights(batch)
         counts = {name: weight[rows].sum() for name, (rows, weight) in weights.items()}
+        if not self.judges_foreign:
+            counts["adversarial"] = batch.own.sum()
         counts["lesion_style"] = _with_lesions(batch).sum()
         counts["cycle"] = batch.brain[~batch.paired].sum()
         counts["diversity"] = batch.brain[batch.in_drawn_style].sum()
         return {name: float(count) for name, count in counts.items()}
+
+    def _deception(self, batch: GanBatch, drawn: Tensor) -> Terms:
+        """Deceive the discriminator in all rows, a local one in those towards the site's own domains."""
+        number = batch.target_number
+        if not self.judges_foreign:
+            if not bool(batch.own.any()):
+                return {}
+            drawn, number = drawn[batch.own], number[batch.own]
+        logits = self.model.discriminator(drawn, number)
+        return {"adversarial": Term(generator_loss(logits), self.settings.adversarial_weight)}
 
     def _target_style(self, batch: GanBatch) -> Tensor:
         """Return codes (B, S): of the reference for the rows `by_picture`, of the mapper elsewhere."""
@@ -229,14 +249,19 @@ class GanStep:
 
     def behind(self) -> dict[str, int]:
         """Return the patients behind each loss: for pairs, cycles and lesions those that give such rows, else all."""
-        everyone = ("discriminator", "adversarial", "style", "diversity", "identity")
+        everyone = ("discriminator", "win_rate", "adversarial", "style", "diversity", "identity")
         tumours = {case.patient for case, slices in zip(self.store.cases, self.store.with_tumour, strict=True)
                    if len(slices) and self._holds(case)}  # fmt: skip
-        return dict.fromkeys(everyone, len(self.store.patients(self._holds))) | {
-            "lesion_style": len(tumours),
-            "paired": len(self.store.patients(lambda case: self.draw_rows.use_pairs and len(self._held(case)) > 1)),
-            "cycle": len(self.store.patients(self._can_be_unpaired)),
-        }
+        watched = dict.fromkeys(("output_spread", "style_spread", "style_drift"), self.watch.patients)
+        return (
+            dict.fromkeys(everyone, len(self.store.patients(self._holds)))
+            | watched
+            | {
+                "lesion_style": len(tumours),
+                "paired": len(self.store.patients(lambda case: self.draw_rows.use_pairs and len(self._held(case)) > 1)),
+                "cycle": len(self.store.patients(self._can_be_unpaired)),
+            }
+        )
 
     def _held(self, case: CachedCase) -> list[Sequence]:
         """Return which of the site's domains a case holds."""
@@ -299,7 +324,7 @@ def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
 
 def _judged(batch: GanBatch) -> dict[str, float]:
     """Return what the discriminator's means divide by: the rows of the site's own domains."""
-    return dict.fromkeys(("discriminator", "r1"), float(batch.own.sum()))
+    return dict.fromkeys(("discriminator", "r1", "win_rate"), float(batch.own.sum()))
 
 
 def _with_lesions(batch: GanBatch) -> Tensor:

@@ -24,6 +24,7 @@ from client.training.checkpoint import load_optimisers, save_optimisers
 from client.training.earlier import EarlierModels
 from client.training.folds import fold_store
 from client.training.prefetch import drawn_ahead, prefetches
+from client.training.proximal import pull_towards_global
 from client.training.row_budget import RowBudget, within
 from client.training.trainer import NothingToTrainError, TrainingStep, draw_batches, fit, rate_of
 from client.training.update import Counted, LocalUpdate
@@ -135,6 +136,7 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         step = _open_step(site, task, model, bench)
         if previous is not None:
             load_optimisers(state.optimisers(task.stage, previous), step.optimisers)
+        pull_towards_global(model, step.optimisers.values(), task.study.aggregation.proximal_weight)
         losses = _fit(site, task, step, settings, bench.device)
         model.eval()
         scores = step.evaluate(site.held_out)

@@ -38,6 +38,7 @@ class AssessmentRequest(Frozen):
             run=self.run,
             stage=next(iter(self.weights)),
             round=1,
+            global_sha256=self.digest,
             study=self.study,
             study_digest=self.study_digest,
             plan=self.plan,

@@ -9,6 +9,7 @@ from common.nets.conditional_unet import ConditionalUNet
 from common.nets.first_weights import initialise
 from common.nets.identifier import Identifier
 from common.nets.map_synthesiser import MapSynthesiser
+from common.nets.norms import norm_tensors
 from common.nets.segmenter import Segmenter
 from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
@@ -22,14 +23,18 @@ NEAR, FAR = 0.1, 0.5
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
-    """Return the model of `stage` at the study's size, its weights drawn from `generator`."""
+    """Return the model of `stage` at the study's size, its weights drawn from `generator`.
+
+    It says which of its tensors are each site's own: a local discriminator, and under FedBN all normalisation layers.
+    """
     seed = int(torch.randint(2**62, (), generator=generator).item())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the initialisers of MONAI and torch know no generator
         match stage:
             case Stage.GENERATOR | Stage.GENERATOR_FOLD_1 | Stage.GENERATOR_FOLD_2:
                 settings = study.stages.generator or GeneratorStage()
-                model: nn.Module = Ummgat(domains, study.size, settings.backbone)
+                local = settings.discriminator == "local"
+                model: nn.Module = Ummgat(domains, study.size, settings.backbone, local_discriminator=local)
                 initialise(model, generator, settings.first_weights)
             case Stage.SYNTHESISER:
                 model = _synthesiser(study)
@@ -42,6 +47,7 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
             case Stage.MAPS:
                 asked = study.stages.maps or MapsStage()
                 model = MapSynthesiser(study.size, len(asked.inputs), critic_channels(asked))
+    model.LOCAL_NORMS = norm_tensors(model) if study.aggregation.local_norms else frozenset()  # type: ignore[assignment]
     return model
 
 

@@ -59,12 +59,15 @@ class GeneratorStage(StageSettings):
 
     `cross_fit` also trains two generators on half of each site's training patients, with these same settings: the later
     stages then fill a training patient by the one that did not see that patient. It triples the generator's time.
+    A `discriminator` that is "local" never leaves its site, trunk and heads: towards other sites' domains a site then
+    learns by style and cycle alone.
     """
 
     cross_fit: bool = False
     backbone: Literal["swin", "convnext"] = "swin"
     first_weights: Literal["he", "uniform"] = "he"
     start_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    discriminator: Literal["shared", "local"] = "shared"
     adam_beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.0
     discriminator_learning_rate: Rate = 2e-3
     adversarial_weight: Weight = 1.0

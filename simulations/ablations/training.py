@@ -26,7 +26,8 @@ from common.records import Task
 from common.seeding import torch_generator
 from common.settings.stages import Stage
 from common.study import Study
-from server.aggregation.weighted import SpooledUpdate, aggregate
+from server.aggregation.groupwise import aggregate
+from server.aggregation.weighted import SpooledUpdate
 from simulations.ablations.phantoms import Phantoms
 
 OnRound = Callable[[int, int], None]
@@ -86,8 +87,8 @@ def train_stage(
     run = hashlib.sha256(f"{study.digest} {stage} {path.stem}".encode()).hexdigest()[:16]
     digests = {before: hashlib.sha256(save(trained.tensors)).hexdigest() for before, trained in earlier.items()}
     tasks = [
-        Task(run=run, stage=stage, round=number, study=study, study_digest=study.digest, plan=phantoms.plan,
-             earlier=digests)
+        Task(run=run, stage=stage, round=number, global_sha256=run * 4, study=study, study_digest=study.digest,
+             plan=phantoms.plan, earlier=digests)
         for number in range(1, settings.rounds + 1)
     ]  # fmt: skip
     for site in phantoms.sites.values():

@@ -90,6 +90,10 @@ def round_facts(record: Mapping[str, Any]) -> RoundFacts:
         bytes_from_sites=sum(entry["bytes_up"] for entry in sites.values()),
         contributed=tuple(site for site, entry in sites.items() if entry["code"] == OK),
         absent={site: entry["code"] for site, entry in sites.items() if entry["code"] != OK},
+        alarms={
+            site: tuple(alarm["kind"] for alarm in record.get("alarms", []) if alarm["site"] == site)
+            for site in sorted({alarm["site"] for alarm in record.get("alarms", [])})
+        },
         losses={
             site: {name: float(value) for name, value in entry["metrics"].items() if math.isfinite(value)}
             for site, entry in sites.items()

@@ -90,6 +90,9 @@ class RoundFacts(Frozen):
     bytes_from_sites: Count = Field(description="tensor bytes received from all sites")
     contributed: tuple[str, ...] = Field(description="sites whose update was counted")
     absent: dict[str, str] = Field(description="sites that did not count, with the code of the reason")
+    alarms: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="per site what alarmed in its adversarial game, such as `mode-collapse`"
+    )
     losses: dict[str, dict[str, float]] = Field(description="per site the mean of each loss over the round's steps")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from server.aggregation.weighted import SpooledUpdate, aggregate, weighted_mean
+from server.aggregation import groupwise
+from server.aggregation.groupwise import aggregate
+from server.aggregation.weighted import SpooledUpdate, WeightedMean
 
 CURRENT = {
     "trunk.weight": torch.tensor([1.0, 2.0]),
@@ -77,4 +80,14 @@ def test_the_order_of_sites_does_not_show_in_the_bytes(tmp_path: Path) -> None:
 )
 def test_equal_sites_give_their_own_value_back_exactly(weights: list[int], value: float) -> None:
     tensor = torch.tensor([value, -value / 3])
-    assert torch.equal(weighted_mean([(weight, tensor) for weight in weights]).float(), tensor)
+    mean = WeightedMean()
+    for weight in weights:
+        mean.add(weight, tensor)
+    assert torch.equal(mean.value().float(), tensor)
+
+
+def test_tensors_that_are_summed_in_blocks_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = aggregate(CURRENT, two_updates(tmp_path), cap=1000)
+    monkeypatch.setattr(groupwise, "BLOCK_BYTES", 1)
+    apart = aggregate(CURRENT, two_updates(tmp_path), cap=1000)
+    assert all(torch.equal(whole[name], apart[name]) for name in CURRENT)

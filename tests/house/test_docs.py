@@ -13,8 +13,10 @@ from client.cli import app as client_app
 from client.config import Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
 from common import study as settings
 from common.settings import stages
+from common.settings.aggregation import Aggregation
 from common.settings.assessment import Assessment
 from common.settings.federation import Federation
+from common.settings.gate import GateSettings
 from common.study import load_study
 from server.cli import app as server_app
 from simulations.cli import app as simulation_app
@@ -23,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAMS = {"gliofed-client": client_app, "gliofed-server": server_app, "gliofed-sim": simulation_app}
 STUDY_MODELS = [
-    *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, stages.StageSettings),
+    *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, Aggregation, GateSettings),
+    stages.StageSettings,
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
     Assessment,
@@ -31,7 +34,7 @@ STUDY_MODELS = [
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
 TABLES = {
-    *("stages", "grid", "data", "training", "federation", "assessment", "reporting"),
+    *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "assessment", "reporting"),
     *("layout", "patient", "policy", "hardware"),
 }
 

@@ -1,0 +1,90 @@
+"""How far an update leads away from the global model, beside how far the others lead: an outlier does not count.
+
+The cohort of a group is the sites that sent it in this round. Where these are fewer than three, none of them could be
+told from the rest, and each is held against its own accepted updates of the stage's earlier rounds; in the first round
+it passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from safetensors import safe_open
+
+from common.parameters import PLAIN, STATISTICS, Grouping, StateDict, group_of
+from server.aggregation.weighted import SpooledUpdate
+
+FEWEST_IN_COHORT = 3
+
+Norms = Mapping[str, Mapping[str, float]]
+"""Site → group → Euclidean norm of (update - global model)."""
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A site's group whose norm exceeds the limit.
+
+    Attributes:
+        norm, usual: of this update, and the median that it is held against.
+        own: whether that is the median of the site's own earlier updates, for want of other sites.
+    """
+
+    site: str
+    group: str
+    norm: float
+    usual: float
+    own: bool
+
+    def __str__(self) -> str:
+        """Return the reason as a reader wants it."""
+        whose = "its own earlier rounds'" if self.own else "the cohort's"
+        return f"{self.site} moved {self.group} by {self.norm:.3g}, {whose} median is {self.usual:.3g}"
+
+
+def norms_of(current: StateDict, update: SpooledUpdate, grouping: Grouping = PLAIN) -> dict[str, float]:
+    """Return the norm of each group of an update, summed in float64; statistics have none."""
+    squares: dict[str, float] = {}
+    with safe_open(update.path, framework="pt") as file:
+        for name in sorted(file.keys()):
+            group = group_of(name, grouping)
+            if group != STATISTICS:
+                change = file.get_tensor(name).double() - current[name].double()
+                squares[group] = squares.get(group, 0.0) + float(change.square().sum())
+    return {group: square**0.5 for group, square in sorted(squares.items())}
+
+
+def outliers(norms: Norms, past: Iterable[Mapping[str, Any]], limit: float) -> dict[str, Outlier]:
+    """Return the sites with a group whose norm exceeds `limit` times the usual, each with the group that does so most.
+
+    A median of zero (most sites did not move) is no measure, and refuses nobody.
+
+    Args:
+        norms: of this round's updates.
+        past: the records of the stage's earlier rounds.
+        limit: of the study; 0 refuses nobody.
+    """
+    earlier = _accepted(past) if limit else {}
+    found: dict[str, Outlier] = {}
+    for site in sorted(norms) if limit else ():
+        for group, norm in norms[site].items():
+            cohort = [norms[other][group] for other in norms if group in norms[other]]
+            own = len(cohort) < FEWEST_IN_COHORT
+            values = earlier.get((site, group), []) if own else cohort
+            usual = median(values) if values else 0.0
+            worst = found.get(site)
+            if 0 < limit * usual < norm and (worst is None or norm / usual > worst.norm / worst.usual):
+                found[site] = Outlier(site, group, norm, usual, own)
+    return found
+
+
+def _accepted(past: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    """Return the norms of every site's accepted groups, by the records of earlier rounds."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for record in past:
+        for site, entry in record["sites"].items():
+            for group, norm in entry.get("norms", {}).items():
+                values.setdefault((site, group), []).append(norm)
+    return values
