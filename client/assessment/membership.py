@@ -26,5 +26,7 @@ def assess(exam: Examination) -> Observed:
             name = attack_name(stage, loss)
             values[f"{name}/members"] = {patient: (share,) for patient, share in placed.members.items()}
             values[f"{name}/strangers"] = {patient: (share,) for patient, share in placed.strangers.items()}
-            bins[f"{name}/curve"] = {patient: false_alarm_bin(share, PARTS) for patient, share in placed.members.items()}
+            bins[f"{name}/curve"] = {
+                patient: false_alarm_bin(share, PARTS) for patient, share in placed.members.items()
+            }
     return Observed(values=values, bins=bins)

@@ -54,11 +54,10 @@ def nearest_ratios(drawings: Iterable[Drawing], trained: CaseStore, minimum: int
     for sequence, drawn in by_sequence.items():
         if len(trained.patients(holding(sequence))) < max(minimum, FEWEST_TRAINED):
             continue
-        masks = [each.brain.float() for each in drawn]
-        distances = [
-            _distances([getattr(each, which) for each in drawn], masks, trained, sequence) for which in ("drawn", "real")
-        ]
-        for each, ratio in zip(drawn, copy_ratio(*distances).tolist(), strict=True):
+        masks = torch.stack([each.brain for each in drawn]).float()
+        ours = _distances(torch.stack([each.drawn for each in drawn]), masks, trained, sequence)
+        theirs = _distances(torch.stack([each.real for each in drawn]), masks, trained, sequence)
+        for each, ratio in zip(drawn, copy_ratio(ours, theirs).tolist(), strict=True):
             found[each.patient] = min(ratio, found.get(each.patient, ratio))
     return found
 
@@ -71,9 +70,9 @@ def called_copied(ratios: dict[str, float], minimum: int) -> frozenset[str]:
     return frozenset(nearest if len(nearest) - many < minimum and many else nearest[:many])
 
 
-def _distances(pictures: list[Tensor], masks: list[Tensor], trained: CaseStore, sequence: Sequence) -> Distances:
+def _distances(pictures: Tensor, masks: Tensor, trained: CaseStore, sequence: Sequence) -> Distances:
     """Return each picture's distance to each trained patient, (Q, P), to the nearest slice, mirrored or not."""
-    shown, inside = _reduced(torch.stack(pictures)), _inside(_reduced(torch.stack(masks)))
+    shown, inside = _reduced(pictures), _inside(_reduced(masks))
     columns = []
     for indices in trained.patients(holding(sequence)).values():
         slices = np.concatenate([trained.cases[i].slices(sequence)[trained.usable[i]] for i in indices])
@@ -89,6 +88,6 @@ def _reduced(pictures: Tensor) -> Tensor:
 
 
 def _inside(share: Tensor) -> Tensor:
-    """Return the weight of each reduced pixel, (N, F): of those that lie wholly in the brain alone, if there are any."""
+    """Return the weight of each reduced pixel, (N, F): of those alone that lie wholly in the brain, if any do."""
     whole = (share > 0.999).float()
     return torch.where(whole.any(1, keepdim=True), whole, share)

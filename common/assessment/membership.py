@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from common.assessment.attack_figures import MembershipFigure, MembershipFigures
 from common.assessment.declared import Bins, Declared, Values
 from common.assessment.findings import Findings, mean_of
 from common.attacks.bounds import Stratum, area_at_most, patients_for_area, pooled_area, share_at_most
 from common.plan import Plan
-from common.settings.frozen import Frozen
 from common.settings.stages import Stage
 from common.study import Study
+
+MEMBERSHIP = "membership"
 
 ATTACKS: dict[Stage, tuple[str, ...]] = {
     Stage.GENERATOR: ("drawn", "identity", "judged"),
@@ -30,37 +32,9 @@ PARTS = 10
 """Equal parts of the false alarms; the first is what is reported: members caught at one false alarm in ten."""
 
 
-class MembershipFigure(Frozen):
-    """How well one attack tells members from strangers, over all sites that could say.
-
-    Attributes:
-        members, strangers: patients.
-        auc: area under its ROC curve, 1/2 where it guesses.
-        auc_at_most: its upper confidence bound.
-        caught: members caught at a tenth of false alarms, as a share; where a site's bins were merged, at most.
-        caught_at_most: upper confidence bound of that share.
-        sites: area at each site.
-    """
-
-    members: int
-    strangers: int
-    auc: float
-    auc_at_most: float
-    caught: float
-    caught_at_most: float
-    sites: dict[str, float]
-
-
-class MembershipFigures(Frozen):
-    """Figures by attack, `<stage>/<loss>`; the bounds hold at one-sided `confidence`."""
-
-    confidence: float
-    attacks: dict[str, MembershipFigure]
-
-
 def attack_name(stage: Stage, loss: str) -> str:
     """Return under which name an attack is declared; `/members`, `/strangers` and `/curve` follow it."""
-    return f"membership/{stage.value}/{loss}"
+    return f"{MEMBERSHIP}/{stage.value}/{loss}"
 
 
 def declare(study: Study, plan: Plan, site: str) -> dict[str, Declared]:
@@ -125,8 +99,8 @@ def refusal(study: Study, figures: MembershipFigures | None) -> str | None:
     silent = [stage.value for stage in study.stages.released if not _measured(stage, attacks)]
     if silent:
         return (
-            f"no membership attack on {', '.join(silent)} could be measured, and attacks.membership_limit is {limit:g}; "
-            "a site needs reporting.minimum_count patients trained on and as many held out"
+            f"no membership attack on {', '.join(silent)} could be measured, and attacks.membership_limit is "
+            f"{limit:g}; a site needs reporting.minimum_count patients trained on and as many held out"
         )
     worst = max(attacks, key=lambda name: attacks[name].auc_at_most)
     found = attacks[worst]

@@ -8,45 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from common.assessment.attack_figures import MemorisationFigure, MemorisationFigures
 from common.assessment.declared import Declared, Values
 from common.assessment.findings import Findings, mean_of
 from common.attacks.bounds import patients_for_share, share_at_most
 from common.attacks.nearness import LARGEST_RATIO
 from common.plan import Plan
-from common.settings.frozen import Frozen
 from common.settings.stages import Stage
 from common.study import Study
+
+MEMORISATION = "memorisation"
 
 DRAWING = (Stage.GENERATOR, Stage.SYNTHESISER, Stage.MAPS)
 """The stages whose release draws pictures."""
 
 
-class MemorisationFigure(Frozen):
-    """How many drawings of one model are copies, over all sites that could say.
-
-    Attributes:
-        patients: held-out patients that were drawn.
-        copied: of those, the ones whose drawing lies at a trained patient.
-        share_at_most: upper confidence bound of their share.
-        nearness: mean over patients of how near the drawing lies for one of its kind: 1 as near as the real picture.
-    """
-
-    patients: int
-    copied: int
-    share_at_most: float
-    nearness: float
-
-
-class MemorisationFigures(Frozen):
-    """Figures by stage; the bounds hold at one-sided `confidence`."""
-
-    confidence: float
-    stages: dict[Stage, MemorisationFigure]
-
-
 def copies_name(stage: Stage) -> str:
     """Return under which name a stage's copies are declared."""
-    return f"memorisation/{stage.value}/copied"
+    return f"{MEMORISATION}/{stage.value}/copied"
 
 
 def declare(study: Study, plan: Plan, site: str) -> dict[str, Declared]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import DataError
+
 ROUNDING = 1e-9
 
 
@@ -30,10 +32,10 @@ class Placements:
 
 
 def placements(members: Mapping[str, float], strangers: Mapping[str, float]) -> Placements:
-    """Return the placements of patients by their losses. Raises ValueError where a loss is not finite."""
+    """Return the placements of patients by their losses. Raises DataError where a loss is not finite."""
     known, foreign = (np.array(list(losses.values()), dtype=np.float64) for losses in (members, strangers))
     if not (np.isfinite(known).all() and np.isfinite(foreign).all()):
-        raise ValueError("a patient's loss is not finite")
+        raise DataError("the loss of a patient under the released model is not finite; the model is of no use")
     if not (len(known) and len(foreign)):
         return Placements({}, {})
     right: NDArray[np.float64] = (known[:, None] < foreign[None]) + 0.5 * (known[:, None] == foreign[None])

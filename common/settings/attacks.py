@@ -22,3 +22,11 @@ class Attacks(Frozen):
     memorised_limit: Annotated[float, Field(gt=0, le=1)] | None = None
     confidence: Annotated[float, Field(ge=0.8, lt=1)] = 0.95
     most_patients: Positive = 200
+
+    def problem(self, assessed: bool, holdout_fraction: float) -> str | None:
+        """Say why nobody would measure a limit that is set, which would look like a promise; None where it is kept."""
+        if self.membership_limit is None and self.memorised_limit is None:
+            return None
+        if not (assessed and self.enabled):
+            return "a limit needs [assessment] enabled = true and [attacks] enabled = true"
+        return None if holdout_fraction else "a limit needs patients that no model saw; raise data.holdout_fraction"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common.attacks.placements import false_alarm_bin, placements
+from common.errors import DataError
 from common.metrics.classification import area_under_roc
 
 
@@ -41,7 +42,7 @@ def test_a_class_of_nobody_places_nobody():
 
 
 def test_a_loss_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(DataError, match="not finite"):
         placements({"a": float("nan")}, {"b": 1.0})
 
 
