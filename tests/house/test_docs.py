@@ -14,6 +14,7 @@ from client.config import Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
 from common import study as settings
 from common.settings import stages
 from common.settings.assessment import Assessment
+from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.study import load_study
 from server.cli import app as server_app
@@ -26,12 +27,11 @@ STUDY_MODELS = [
     *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, stages.StageSettings),
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
-    Assessment,
-    settings.Reporting,
+    *(Assessment, Attacks, settings.Reporting),
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
 TABLES = {
-    *("stages", "grid", "data", "training", "federation", "assessment", "reporting"),
+    *("stages", "grid", "data", "training", "federation", "assessment", "attacks", "reporting"),
     *("layout", "patient", "policy", "hardware"),
 }
 
