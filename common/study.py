@@ -18,6 +18,7 @@ from common.nets.segmenter_plan import patch_problem
 from common.sequences import SITE_NAME, STRUCTURAL, Sequence
 from common.settings.aggregation import Aggregation
 from common.settings.assessment import Assessment
+from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
 from common.settings.gate import GateSettings
@@ -88,6 +89,7 @@ class Study(Frozen):
     gate: GateSettings = GateSettings()
     stages: Stages
     assessment: Assessment = Assessment()
+    attacks: Attacks = Attacks()
     reporting: Reporting = Reporting()
 
     @model_validator(mode="after")
@@ -117,6 +119,9 @@ class Study(Frozen):
         if self.stages.segmenter is not None and set(STRUCTURAL) - set(self.sequences):
             raise ValueError("stages.segmenter: needs T1, T1Gd, T2 and FLAIR among sequences")
         self._check_patch()
+        problem = self.attacks.problem(self.assessment.enabled, self.data.holdout_fraction)
+        if problem:
+            raise ValueError(f"attacks: {problem}")
         maps = self.stages.maps
         lacking = [] if maps is None else [s for s in (maps.target, *maps.inputs) if s not in self.sequences]
         if lacking:

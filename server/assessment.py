@@ -1,6 +1,7 @@
 """The assessment of a release before it becomes one: ask every site once, add up what they say, write it down.
 
-What was written down stands: a run that is resumed after it asks nobody again.
+What was written down stands: a run that is resumed after it asks nobody again, unless it ended in a refusal. Then a
+site that was silent may speak, and the others repeat the answers that they keep.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.app.message_type import MessageType
 from safetensors.torch import load_file
 
+from common.assessment import limits, membership, memorisation
 from common.assessment.catalogue import all_declared
 from common.assessment.distances import distances_of
 from common.assessment.dossier import DOSSIER, Dossier, SiteStatus, read_dossier
@@ -47,7 +49,7 @@ log = logger(__name__)
 Weights = Mapping[Stage, tuple[Path, str]]
 Refusal = Callable[[Study, Dossier], str | None]
 
-REFUSALS: tuple[Refusal, ...] = ()
+REFUSALS: tuple[Refusal, ...] = (limits.refusal,)
 """Each says why a release must not be, or None; the first that speaks is heard."""
 
 GROUP = "assessment"
@@ -67,7 +69,7 @@ def assess_release(exchange: Exchange, journal: Journal, plan: Plan, roster: Ros
     weights = {stage: (path, file_digest(path)) for stage in study.stages.released for path in [journal.weights(stage)]}
     digest = weights_digest({stage: each for stage, (_, each) in weights.items()})
     written = read_dossier(journal.out / DOSSIER)
-    if written is not None and written.weights == digest:
+    if written is not None and written.weights == digest and written.refusal is None:
         return written
     heard: dict[str, Findings | str] = dict.fromkeys(sorted(roster.members), "no-answer")
     for reply in _ask(exchange, journal, plan, roster, weights):
@@ -89,6 +91,8 @@ def reduced(study: Study, weights: str, heard: Mapping[str, Findings | str]) -> 
         matrix=matrix_of(findings),
         distances=distances_of(findings),
         roc=roc_of(findings),
+        membership=membership.reduce(study, findings),
+        memorisation=memorisation.reduce(study, findings),
     )
     reasons = (reason for refuses in REFUSALS if (reason := refuses(study, dossier)) is not None)
     return dossier.model_copy(update={"refusal": next(reasons, None)})

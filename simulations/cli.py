@@ -170,6 +170,31 @@ def ablate(
     console.print_line(text)
 
 
+@app.command(epilog=console.epilog(f"{PROGRAM} attack simulations/scenarios/attack.toml --out attack"))
+def attack(
+    study: Annotated[Path, typer.Argument(show_default=False, help="study.toml with maps and an assessment.")],
+    out: Annotated[Path, typer.Option(show_default=False, help="Folder for phantoms, the run, and tables.md.")],
+    models: Annotated[int, typer.Option(min=6, max=256, help="Shadow models, an even number.")] = 8,
+    steps: Annotated[
+        list[int] | None, typer.Option(min=1, show_default=False, help="Attack them after so many; default: 100, 400.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms.")] = 1,
+) -> None:
+    """Attack a release on phantoms: membership and copies at the site, shadow models, inverted updates.
+
+    Prints the tables; nothing here says anything of another release.
+    """
+    import torch
+
+    from simulations.attacks.run import AttackSettings, run_attacks
+
+    torch.set_num_threads(1)
+    after = tuple(sorted(set(steps))) if steps else AttackSettings.after
+    with console.progress("shadow models") as advance:
+        text = run_attacks(AttackSettings(study, out, models + models % 2, after, seed), advance)
+    console.print_line(text)
+
+
 def print_verdict(summary: Summary, out: Path) -> None:
     """Print every target with its verdict, what was missed last so that it stays in sight, and where the report is."""
     rows = [

@@ -15,6 +15,7 @@ from client.assessment.register import Cohort, Register, only
 from client.compilation import make_ready
 from client.precision import computing_in
 from client.privacy.outbound import allow_findings, code_of
+from client.privacy.policy import patients_behind_number
 from client.site import Site
 from client.training.tasks import Bench, fresh_model, state_of
 from common.assessment.catalogue import declared_by
@@ -89,6 +90,7 @@ def _open(site: Site, request: AssessmentRequest, cohort: Cohort, bench: Bench) 
         held_out=only(site.held_out, cohort.held_out),
         models=_models(site, request, bench),
         device=bench.device,
+        minimum=patients_behind_number(site.policy, request.study),
     )
 
 

@@ -12,6 +12,8 @@ ASSESSORS: Mapping[str, str] = {
     "translation": "client.assessment.translation",
     "segmentation": "client.assessment.segmentation",
     "identification": "client.assessment.identification",
+    "membership": "client.assessment.membership",
+    "memorisation": "client.assessment.memorisation",
 }
 
 

@@ -27,6 +27,7 @@ class Examination:
         training, held_out: cases of the cohort's patients.
         models: the averaged networks, in evaluation mode, without gradients, on `device`.
         alone: the networks that the site trained by itself, where the study asks for them.
+        minimum: the patients that must stand behind a number, for observations that rest on others' than their own.
     """
 
     study: Study
@@ -37,6 +38,7 @@ class Examination:
     models: Mapping[Stage, nn.Module]
     device: torch.device
     alone: Mapping[Stage, nn.Module] = field(default_factory=dict)
+    minimum: int = 5
 
     @property
     def domains(self) -> tuple[Domain, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from common.assessment import distances, matrix, roc
+from common.assessment import distances, matrix, membership, memorisation, roc
 from common.assessment.declared import Declaration, Declared
 from common.plan import Plan
 from common.study import Study
@@ -19,6 +19,8 @@ DECLARATIONS: Mapping[str, Declaration] = {
     matrix.TRANSLATION: _declare_drawings,
     matrix.SEGMENTATION: matrix.declare_segmentation,
     roc.IDENTIFICATION: roc.declare,
+    membership.MEMBERSHIP: membership.declare,
+    memorisation.MEMORISATION: memorisation.declare,
 }
 
 

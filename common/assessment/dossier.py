@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from common.assessment.attack_figures import MembershipFigures, MemorisationFigures
 from common.errors import ReleaseError
 from common.sequences import Sequence
 from common.settings.frozen import Frozen
@@ -126,6 +127,8 @@ class Dossier(Frozen):
     matrix: tuple[MatrixRow, ...] = ()
     distances: tuple[Distance, ...] = ()
     roc: Roc | None = None
+    membership: MembershipFigures | None = None
+    memorisation: MemorisationFigures | None = None
     refusal: str | None = None
     research_use_only: Literal[True] = True
 

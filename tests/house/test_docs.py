@@ -15,6 +15,7 @@ from common import study as settings
 from common.settings import stages
 from common.settings.aggregation import Aggregation
 from common.settings.assessment import Assessment
+from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.gate import GateSettings
 from common.study import load_study
@@ -29,12 +30,11 @@ STUDY_MODELS = [
     stages.StageSettings,
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
-    Assessment,
-    settings.Reporting,
+    *(Assessment, Attacks, settings.Reporting),
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
 TABLES = {
-    *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "assessment", "reporting"),
+    *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "assessment", "attacks", "reporting"),
     *("layout", "patient", "policy", "hardware"),
 }
 

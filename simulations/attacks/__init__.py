@@ -1,0 +1,1 @@
+"""Attacks that a hospital cannot play by itself, played on phantoms: shadow models, and the inversion of an update."""
