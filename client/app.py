@@ -7,15 +7,19 @@ from pathlib import Path
 
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from client.assessment import catalogue
 from client.assessment.answer import AssessorOf, assess_once
 from client.config import load_site
 from client.privacy.outbound import Outgoing, allow_inventory, allow_update, code_of
+from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
 from client.site import Site, open_site
+from client.stopping import refuse_if_stopped, stop_run
 from client.training.tasks import Bench, fresh_model, state_of, train_locally
 from common.assessment.request import FINDINGS, AssessmentRequest
 from common.errors import GliofedError, StudyError
+from common.frozen_message import freeze, thaw
 from common.logs import logger
 from common.parameters import grouping_of, travelling
 from common.records import (
@@ -24,10 +28,12 @@ from common.records import (
     GLOBAL,
     METRICS,
     NEEDS_EARLIER_MODELS,
+    STOP,
     TASK,
     UPDATE,
     Answer,
     Question,
+    StopOrder,
     Task,
     arrays_of,
     declare,
@@ -65,6 +71,11 @@ def make_app(
         """Answer what the site has, in counts of patients."""
         return _guarded(message, context, lambda: _answer_query(message, context, opened))
 
+    @app.query(STOP)
+    def stop(message: Message, context: Context) -> Message:
+        """End a run at this site."""
+        return _guarded(message, context, lambda: _answer_stop(message, context))
+
     @app.train()
     def train(message: Message, context: Context) -> Message:
         """Train one round and score the held-out patients, in one message."""
@@ -87,7 +98,10 @@ class OtherCodeError(StudyError):
 
 
 class _Opened:
-    """The sites that this process has opened, by file and study: later rounds need not read the folder again."""
+    """The sites that this process has opened, by file and study: later rounds need not read the folder again.
+
+    Unless a patient was withdrawn meanwhile.
+    """
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
@@ -97,9 +111,10 @@ class _Opened:
         if study.digest != digest:
             raise OtherCodeError(f"study {study.name!r}: the coordinator runs other code; install the same version")
         key = (_site_file(context), digest)
-        if key not in self._sites:
-            self._sites[key] = self._opener(key[0], study)
-        return self._sites[key]
+        site = self._sites.get(key)
+        if site is None or site.withdrawn != withdrawn_patients(site.workdir):
+            site = self._sites[key] = self._opener(key[0], study)
+        return site
 
 
 def _site_file(context: Context) -> Path:
@@ -118,26 +133,52 @@ def _answer_query(message: Message, context: Context, opened: _Opened) -> Record
     return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=inventory, greys=greys))})
 
 
+def _answer_stop(message: Message, context: Context) -> RecordDict:
+    config = load_site(_site_file(context))
+    stop_run(config.workdir, read_text(message.content, TASK, StopOrder).run)
+    return RecordDict({ANSWER: pack_text(Answer(site=config.name))})
+
+
 def _answer_task(message: Message, context: Context, opened: _Opened, bench: Bench) -> RecordDict:
+    """Answer with the update that was kept for this very task, or train; refuse where the run was stopped."""
     task = read_text(message.content, TASK, Task)
+    refuse_if_stopped(load_site(_site_file(context)).workdir, task.run)
     site = opened.get(context, task.study, task.study_digest)
     _keep_earlier(message.content, site, task, bench)
+    state = state_of(site, task)
+    finished = state.kept.find(task)
+    if finished is not None:
+        return thaw(finished)
+    model = _model_of(message.content, site, task, bench)
+    if model is None:
+        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
+    withdrawn = withdrawn_from(site.workdir, task.run)
+    update = train_locally(site, task, model, bench)
+    note_participation(site.workdir, task.run, task.stage, task.round, site.patients)
+    outgoing = allow_update(update, site.name, site.policy, task.study, task.plan)
+    answer = _pack(site.name, task, withdrawn, outgoing)
+    state.kept.keep(task, freeze(answer))
+    return answer
+
+
+def _model_of(content: RecordDict, site: Site, task: Task, bench: Bench) -> nn.Module | None:
+    """Return the stage's network with the global weights; None where the site lacks weights that did not come along."""
     model, state = fresh_model(task, bench), state_of(site, task)
-    arrays, grouping = arrays_of(message.content, GLOBAL), grouping_of(model)
+    arrays, grouping = arrays_of(content, GLOBAL), grouping_of(model)
     norms = not grouping.norms.isdisjoint(arrays.keys())
     lacks_norms = bool(grouping.norms) and not norms and state.last_before(task.stage, task.round) is None
     if state.earlier.missing(task.earlier) or lacks_norms:
-        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
+        return None
     declared = declare(travelling(model.state_dict(), grouping, norms))
     model.load_state_dict(unpack_tensors(arrays, declared), strict=False)
-    update = train_locally(site, task, model, bench)
-    return _pack(site.name, task, allow_update(update, site.name, site.policy, task.study, task.plan))
+    return model
 
 
 def _answer_assessment(
     message: Message, context: Context, opened: _Opened, bench: Bench, assessor_of: AssessorOf
 ) -> RecordDict:
     request = read_text(message.content, TASK, AssessmentRequest)
+    refuse_if_stopped(load_site(_site_file(context)).workdir, request.run)
     site = opened.get(context, request.study, request.study_digest)
     _keep_earlier(message.content, site, request.task(), bench)
     if state_of(site, request.task()).earlier.missing(request.weights):
@@ -155,7 +196,7 @@ def _keep_earlier(content: RecordDict, site: Site, task: Task, bench: Bench) -> 
             state_of(site, task).earlier.keep(stage, tensors, digest)
 
 
-def _pack(site: str, task: Task, outgoing: Outgoing) -> RecordDict:
+def _pack(site: str, task: Task, withdrawn: int, outgoing: Outgoing) -> RecordDict:
     answer = Answer(
         site=site,
         run=task.run,
@@ -164,6 +205,7 @@ def _pack(site: str, task: Task, outgoing: Outgoing) -> RecordDict:
         global_sha256=task.global_sha256,
         patients=outgoing.patients,
         withheld=outgoing.withheld,
+        withdrawn=withdrawn,
     )
     return RecordDict(
         {

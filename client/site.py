@@ -12,6 +12,7 @@ from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
 from client.data.splits import split_patients
 from client.privacy.policy import check_approved, patients_behind_training
+from client.privacy.withdrawal import withdrawn_patients
 from client.training.row_budget import RowBudget
 from common.errors import DataError
 from common.logs import logger
@@ -35,6 +36,7 @@ class Site:
         training, held_out: cases of the training and of the held-out patients, sequences below the minimum left out.
         inventory: counts of training patients.
         greys: medians of the grey constants per sequence, and the patients behind them.
+        withdrawn: keys of the patients that were withdrawn; no store holds a case of theirs.
         hardware: how its machine computes.
         budgets: per stage, how many rows of a batch its memory holds; learnt while training.
     """
@@ -46,8 +48,14 @@ class Site:
     held_out: CaseStore
     inventory: SiteInventory
     greys: Mapping[Sequence, Greys]
+    withdrawn: frozenset[str] = frozenset()
     hardware: Hardware = field(default_factory=Hardware)
     budgets: dict[Stage, RowBudget] = field(default_factory=dict, compare=False)
+
+    @property
+    def patients(self) -> frozenset[str]:
+        """Keys of the patients that a round may train on, or is scored on."""
+        return frozenset(self.training.patients()) | frozenset(self.held_out.patients())
 
 
 def open_site(config: SiteConfig, study: Study) -> Site:
@@ -80,24 +88,32 @@ def site_of(
     study: Study,
     hardware: Hardware | None = None,
 ) -> Site:
-    """Open a site from cached cases: split by patient, then leave out sequences that too few patients hold."""
+    """Open a site from cached cases: split by patient, then leave out sequences that too few patients hold.
+
+    Withdrawn patients are split as if they were there, so that nobody changes sides because of them, then left out.
+    """
+    withdrawn = withdrawn_patients(workdir)
     allowed = tuple(sequence for sequence in study.sequences if policy.allows(sequence))
     known = [_restrict(case, allowed) for case in sorted(cases, key=lambda case: (case.patient, case.case))]
     split = split_patients({case.patient for case in known}, study.data.holdout_fraction, study.seed)
-    training = [case for case in known if case.patient in split.training]
+    gone = [case for case in known if case.patient in withdrawn and case.patient in split.training]
+    training = [case for case in known if case.patient in split.training and case.patient not in withdrawn]
     minimum = patients_behind_training(policy, study)
     held = {sequence: _count(training, sequence) for sequence in allowed}
     kept = tuple(sequence for sequence, patients in held.items() if patients >= max(1, minimum))
     training = [_restrict(case, kept) for case in training]
-    held_out = [_restrict(case, kept) for case in known if case.patient in split.held_out]
+    held_out = [
+        _restrict(case, kept) for case in known if case.patient in split.held_out and case.patient not in withdrawn
+    ]
     return Site(
         name=name,
         workdir=workdir,
         policy=policy,
-        training=CaseStore(training, study.sequences),
+        training=CaseStore(training, study.sequences, gone=[_restrict(case, kept) for case in gone]),
         held_out=CaseStore(held_out, study.sequences),
         inventory=_inventory(name, training, {sequence: held[sequence] for sequence in kept}),
         greys=_greys(training, kept),
+        withdrawn=withdrawn,
         hardware=hardware or Hardware(),
     )
 

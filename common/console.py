@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RESEARCH_USE = "Research use only: not a medical device, no basis for a diagnosis or a treatment."
-EXIT_CODES = "Exit codes: 0 done, 2 usage or study, 3 data, 4 release, 5 policy, 6 federation, 130 interrupted."
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 usage or study, 3 data, 4 release, 5 policy, 6 incomplete, 7 failed, 130 interrupted."
+)
 INTERRUPTED = 130
 PLAIN_WIDTH = 200
 """Columns of a table that is piped, where there is no terminal to ask: wide enough that no path is cut."""

@@ -5,7 +5,8 @@ GliofedError (1)
 ├── DataError (3)        a scan, a folder or a cache is wrong
 ├── ReleaseError (4)     a release or a checkpoint is damaged or does not fit
 ├── PolicyError (5)      the site does not allow what was asked
-└── FederationError (6)  a round or a run did not reach its quorum
+└── FederationError (6)  a run ended without sites that the study asks for: it is incomplete
+    └── RunFailedError (7)  a run ended with nothing: no site was there, or none had anything to learn from
 """
 
 from __future__ import annotations
@@ -56,3 +57,10 @@ class FederationError(GliofedError):
 
     exit_code = 6
     code = "federation"
+
+
+class RunFailedError(FederationError):
+    """A run ended with nothing: no site was there, or none had anything to learn from."""
+
+    exit_code = 7
+    code = "run-failed"

@@ -17,15 +17,33 @@ def write_whole(path: Path, blob: bytes) -> None:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with aside.open("wb") as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        flush_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):  # the folder itself may be the trouble
             aside.unlink(missing_ok=True)
         raise GliofedError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
         ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and what is missing above it, so that a power cut does not take the names back."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        flush_folder(place.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Put the names in `folder` on the disk: a renamed file has its new name for good only then."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

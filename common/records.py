@@ -36,6 +36,9 @@ OK = "ok"
 NOTHING_TO_TRAIN = "nothing-to-train"
 NEEDS_EARLIER_MODELS = "needs-earlier-models"
 
+STOP = "stop"
+"""Action of the query that ends a run at a site."""
+
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 MAX_METRICS = 256
 
@@ -89,11 +92,18 @@ class RoundKey:
     global_sha256: str | None
 
 
+class StopOrder(Frozen):
+    """The end of a run: the site takes no task of it any more and forgets what it kept for it."""
+
+    run: RunId
+
+
 class Task(Frozen):
     """One round's work at one site.
 
     Attributes:
-        global_sha256: digest of the round's global tensors; an update names it again.
+        global_sha256: digest of the round's global tensors; an update names it again, and a site that has finished the
+            round from the same ones answers with what it answered before.
         earlier: the released models of earlier stages by SHA-256.
     """
 
@@ -129,6 +139,7 @@ class Answer(Frozen):
         inventory, greys: the answer to a query.
         patients: per parameter group of the update, the patients that touched it.
         withheld: metrics and groups that the site's policy kept back.
+        withdrawn: patients of earlier rounds of this run that have been withdrawn since; a count and no more.
     """
 
     site: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -141,6 +152,7 @@ class Answer(Frozen):
     greys: dict[Sequence, Greys] = Field(default_factory=dict)
     patients: dict[Annotated[str, StringConstraints(max_length=128)], Count] = Field(default_factory=dict)
     withheld: Annotated[tuple[Annotated[str, StringConstraints(max_length=128)], ...], Field(max_length=4096)] = ()
+    withdrawn: Annotated[int, Field(ge=0, le=10_000_000)] = 0
 
     @property
     def key(self) -> RoundKey:

@@ -7,6 +7,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.logs import logger
 from common.nets.stage_models import build_model
+from common.roster_file import load_roster
 from common.study import load_study
 from server.config import read_run_config
 from server.continuation import continuing
@@ -47,9 +48,18 @@ def make_app(on_event: Listener = log_event, build: ModelBuilder = build_model) 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         config = read_run_config(context.run_config)
-        study = load_study(config.study_path)
-        weights, begun = config.identifier_weights_path, continuing(build, study, config.start_path)
-        run_study(grid, study, config.out_path, config.resume, on_event, begun, weights).require_complete()
+        study, roster = load_study(config.study_path), load_roster(config.roster_path)
+        run_study(
+            grid,
+            study,
+            config.out_path,
+            roster,
+            config.resume,
+            on_event,
+            continuing(build, study, config.start_path),
+            config.identifier_weights_path,
+            settings=config.submitted_again(),
+        ).require_complete()
 
     return app
 

@@ -13,10 +13,11 @@ from common.settings.frozen import Frozen
 
 
 class RunConfig(Frozen):
-    """What `flwr run --run-config` gives: the study, the run's folder, whether to resume, and what to begin with."""
+    """What `flwr run --run-config` gives: study, run's folder, roster, whether to resume, and what to begin with."""
 
     study: Annotated[str, Field(min_length=1)]
     out: Annotated[str, Field(min_length=1)]
+    roster: Annotated[str, Field(min_length=1)]
     resume: bool = False
     identifier_weights: str = ""
     start_from: str = ""
@@ -37,9 +38,20 @@ class RunConfig(Frozen):
         return Path(self.out)
 
     @property
+    def roster_path(self) -> Path:
+        """Path of the roster.toml."""
+        return Path(self.roster)
+
+    @property
     def identifier_weights_path(self) -> Path | None:
         """File of the identifier's first weights, where one is given."""
         return Path(self.identifier_weights) if self.identifier_weights else None
+
+    def submitted_again(self) -> dict[str, bool | str]:
+        """Return the configuration with which this run is resumed, from whatever folder: all paths absolute."""
+        paths = ("study", "out", "roster", "identifier_weights", "start_from")
+        given = {key: str(Path(value).resolve()) for key in paths if (value := getattr(self, key))}
+        return {**given, "study": str(self.out_path.resolve() / "study.toml"), "resume": True}
 
 
 def read_run_config(values: Mapping[str, object]) -> RunConfig:
@@ -48,4 +60,6 @@ def read_run_config(values: Mapping[str, object]) -> RunConfig:
         return RunConfig.model_validate(dict(values))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise StudyError(f'run configuration: {problems}; give study="study.toml" out="RUN" resume=false') from None
+        raise StudyError(
+            f'run configuration: {problems}; give study="study.toml" roster="roster.toml" out="RUN"'
+        ) from None

@@ -28,12 +28,16 @@ from common.records import (
 
 @dataclass(frozen=True)
 class Accepted:
-    """An update that passed: its tensors, the patients behind each group, and the site's metrics."""
+    """An update that passed: its tensors, the patients behind each group, and the site's metrics.
+
+    `withdrawn` counts the site's patients of earlier rounds who have been withdrawn since.
+    """
 
     tensors: StateDict
     patients: Mapping[str, int]
     metrics: Mapping[str, float]
     withheld: tuple[str, ...]
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Gate:
         broken = sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
         if broken:
             raise WireError("not-finite", f"{site} sent NaN or infinity in {len(broken)} tensors: {broken[0]:.120}")
-        return Accepted(tensors, answer.patients, read_metrics(content), answer.withheld)
+        return Accepted(tensors, answer.patients, read_metrics(content), answer.withheld, answer.withdrawn)
 
     def _expected(self, answer: Answer) -> dict[str, Declared]:
         return {

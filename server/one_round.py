@@ -1,10 +1,10 @@
-"""One round: the task goes out to the sites, their answers come in through the gate and are spooled."""
+"""One round: the task goes out to the sites, their answers come in through the gate and into the journal."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,10 @@ from common.records import (
 from common.settings.stages import Stage
 from server.aggregation.weighted import SpooledUpdate
 from server.events import Listener, SiteAnswered
-from server.exchange import Exchange, Reply
+from server.exchange import Exchange, Patience, Reply
 from server.gate import Accepted
 from server.journal import Journal
-from server.result import SiteFault
-from server.roster import Roster
+from server.result import WITHDRAWN, SiteFault
 from server.stages import StageModel, earlier_weights
 from server.update_norms import norms_of, outliers
 
@@ -53,7 +52,7 @@ class Outcome:
     """What came in during a round.
 
     Attributes:
-        updates: accepted and spooled.
+        updates: accepted, and in the journal.
         sites: site → its entry in the round's record.
         faults: sites that were asked and gave no update that counts.
         sat_out: sites that have nothing to learn the stage from.
@@ -64,25 +63,36 @@ class Outcome:
     faults: list[SiteFault] = field(default_factory=list)
     sat_out: set[str] = field(default_factory=set)
 
+    def without(self, withdrawn: frozenset[str]) -> Outcome:
+        """Return what came in from sites that were not withdrawn meanwhile."""
+        sites = {site: {"code": WITHDRAWN} if site in withdrawn else entry for site, entry in self.sites.items()}
+        updates = [update for update in self.updates if update.site not in withdrawn]
+        return Outcome(updates, sites, self.faults, self.sat_out)
+
 
 @dataclass(frozen=True)
 class OneRound:
     """Round `number` of a stage.
 
     Attributes:
-        asked: site → node, for the sites that get the task.
+        asked: site → node, for the sites that take part.
+        absent: sites of those that were not there in the round before; they are not waited for once others suffice.
+        lacking: what the round still lacks by the study's contract, given who contributed and who sat out.
     """
 
     exchange: Exchange
     journal: Journal
     model: StageModel
     plan: Plan
-    roster: Roster
     number: int
     asked: Mapping[str, int]
+    absent: frozenset[str]
+    lacking: Callable[[set[str], set[str]], str | None]
 
     def play(self, tensors: StateDict, past: Iterable[Mapping[str, Any]], on_event: Listener) -> Outcome:
-        """Send the global `tensors` and take in what the sites answer until the study's deadline.
+        """Send the global `tensors` and take in what the sites answer until the stage's deadline.
+
+        A site whose update was accepted before the coordinator died is not asked again.
 
         Args:
             tensors: the round's global state.
@@ -91,13 +101,17 @@ class OneRound:
         """
         outcome, earlier = Outcome(), earlier_weights(self.journal, self.model.stage)
         task = self._task(tensors, earlier)
-        for reply, sent in self._ask(tensors, task, earlier):
-            site = self.roster.site_of(reply.node)
-            entry = self._take(site, reply, task.key, outcome)
+        for update, entry in self.journal.accepted(self.model.stage, self.number, task.global_sha256):
+            outcome.updates.append(update)
+            outcome.sites[update.site] = entry
+        self.journal.begin_attempt(self.model.stage, self.number)
+        site_at = {node: site for site, node in self.asked.items() if site not in outcome.sites}
+        for reply, sent in self._ask(tensors, task, earlier, site_at, outcome):
+            site = site_at[reply.node]
             bytes_up = size_bytes(reply.content) if reply.content is not None else 0
-            entry |= {"bytes_down": size_bytes(sent), "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
-            outcome.sites[site] = entry
-            on_event(SiteAnswered(self.model.stage, self.number, site, entry["code"]))
+            entry = {"bytes_down": size_bytes(sent), "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
+            outcome.sites[site] = self._take(site, reply, task.key, entry, outcome)
+            on_event(SiteAnswered(self.model.stage, self.number, site, outcome.sites[site]["code"]))
         self._compare(tensors, past, outcome, on_event)
         return outcome
 
@@ -111,28 +125,38 @@ class OneRound:
         for site, outlier in found.items():
             kept = {key: outcome.sites[site][key] for key in ("bytes_down", "bytes_up", "seconds")}
             outcome.sites[site] = {"code": LARGE_NORM, "refusal": str(outlier), "group": outlier.group, **kept}
-            outcome.faults.append(SiteFault(site, LARGE_NORM, self.model.stage, self.number))
+            self._note_fault(SiteFault(site, LARGE_NORM, self.model.stage, self.number), outcome)
             on_event(SiteAnswered(self.model.stage, self.number, site, LARGE_NORM))
         for update in outcome.updates:
             outcome.sites[update.site]["norms"] = norms[update.site]
 
     def _ask(
-        self, tensors: StateDict, task: Task, earlier: Mapping[Stage, tuple[Path, str]]
+        self,
+        tensors: StateDict,
+        task: Task,
+        earlier: Mapping[Stage, tuple[Path, str]],
+        site_at: Mapping[int, str],
+        outcome: Outcome,
     ) -> Iterator[tuple[Reply, RecordDict]]:
         """Send one message to each site and yield each reply with what had been sent.
 
         The first round of a stage carries the weights of the stage before it, and the norms that a site of a FedBN
         study goes on from. A site that says it lacks any of these is asked once more, with all of them.
         """
-        deadline_s, began = self.journal.study.federation.deadline_s, time.monotonic()
+        deadline_s, began = self.journal.study.deadline_s(self.model.stage), time.monotonic()
         base: dict[str, Record] = {
             TASK: pack_text(task),
             GLOBAL: pack_tensors(self.model.travelling(tensors, norms=self.number == 1)),
         }
         first = RecordDict({**base, **_packed(earlier, list(earlier)[-1:] if self.number == 1 else [])})
         group = f"{self.model.stage}-{self.number}"
+        patience = Patience(
+            self.journal.study.federation.absence_s,
+            frozenset(node for node, site in site_at.items() if site in self.absent),
+            lambda: self.lacking({update.site for update in outcome.updates}, outcome.sat_out) is None,
+        )
         again: list[int] = []
-        for reply in self.exchange.ask(dict.fromkeys(self.asked.values(), first), MessageType.TRAIN, group, deadline_s):
+        for reply in self.exchange.ask(dict.fromkeys(site_at, first), MessageType.TRAIN, group, deadline_s, patience):
             if _lacks_weights(reply):
                 again.append(reply.node)
             else:
@@ -141,7 +165,7 @@ class OneRound:
             base[GLOBAL] = pack_tensors(self.model.travelling(tensors, norms=True))
             full = RecordDict({**base, **_packed(earlier, list(earlier))})
             left_s = max(deadline_s - (time.monotonic() - began), 0.1)
-            for reply in self.exchange.ask(dict.fromkeys(again, full), MessageType.TRAIN, group, left_s):
+            for reply in self.exchange.ask(dict.fromkeys(again, full), MessageType.TRAIN, group, left_s, patience):
                 yield reply, full
 
     def _task(self, tensors: StateDict, earlier: Mapping[Stage, tuple[Path, str]]) -> Task:
@@ -157,33 +181,50 @@ class OneRound:
             earlier={stage: digest for stage, (_, digest) in earlier.items()},
         )
 
-    def _take(self, site: str, reply: Reply, key: RoundKey, outcome: Outcome) -> dict[str, Any]:
+    def _take(self, site: str, reply: Reply, key: RoundKey, entry: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
         """Let one reply through the gate, or name its fault; return its entry in the record."""
         code, refusal = reply.code, None
-        if reply.content is not None:
+        if site in self.journal.requests.withdrawn_sites():
+            code = WITHDRAWN
+        elif reply.content is not None:
             try:
                 admitted = self.model.gate.admit(site, reply.content, key)
             except WireError as error:
                 code, refusal = error.code, str(error)
             else:
                 if isinstance(admitted, Accepted):
-                    return self._spool(site, admitted, outcome)
+                    return self._accept(site, admitted, key, entry, outcome)
                 code = admitted
         if code == NOTHING_TO_TRAIN:
             outcome.sat_out.add(site)
         else:
-            outcome.faults.append(SiteFault(site, code, self.model.stage, self.number))
-        return {"code": code} | ({"refusal": refusal} if refusal else {})
+            self._note_fault(SiteFault(site, code, self.model.stage, self.number), outcome)
+        return {"code": code} | ({"refusal": refusal} if refusal else {}) | entry
 
-    def _spool(self, site: str, accepted: Accepted, outcome: Outcome) -> dict[str, Any]:
-        path = self.journal.spool(self.model.stage, self.number, site, accepted.tensors)
-        outcome.updates.append(SpooledUpdate(site, path, accepted.patients))
-        return {
+    def _accept(
+        self, site: str, accepted: Accepted, key: RoundKey, entry: dict[str, Any], outcome: Outcome
+    ) -> dict[str, Any]:
+        """Put an accepted update into the journal: from here on it need not be asked for again."""
+        if accepted.withdrawn:
+            self._note_withdrawn(site, accepted.withdrawn)
+        full = {
             "code": OK,
             "patients": dict(sorted(accepted.patients.items())),
             "metrics": dict(accepted.metrics),
             "withheld": list(accepted.withheld),
+            **entry,
         }
+        outcome.updates.append(self.journal.accept(key, site, accepted.tensors, accepted.patients, full))
+        return full
+
+    def _note_fault(self, fault: SiteFault, outcome: Outcome) -> None:
+        outcome.faults.append(fault)
+        self.journal.note_fault(fault)
+
+    def _note_withdrawn(self, site: str, patients: int) -> None:
+        """Write down that patients of a site are withdrawn, who may have been in any round that it contributed to."""
+        if self.journal.requests.withdraw_patients(site, patients, self.journal.rounds_of(site)):
+            self.journal.copy_withdrawals()
 
 
 def _packed(weights: Mapping[Stage, tuple[Path, str]], stages: list[Stage]) -> dict[str, ArrayRecord]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.assessment.dossier import DOSSIER, Dossier
-from common.files import write_whole
+from common.files import flush_folder, write_whole
 from common.plan import Plan
 from common.records import Greys
 from common.release import (
@@ -52,7 +52,10 @@ def write_release(journal: Journal, dossier: Dossier | None = None) -> Release:
     write_whole(aside / MANIFEST, manifest.to_bytes())
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)
-    return load_release(final)
+    flush_folder(journal.out)
+    release = load_release(final)
+    journal.release(release.digest)
+    return release
 
 
 def reference_greys(

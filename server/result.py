@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.errors import FederationError
+from common.errors import FederationError, RunFailedError
 from common.settings.stages import Stage
+
+if TYPE_CHECKING:
+    from server.contract import Contract
 
 COMPLETE = "complete"
 INCOMPLETE = "incomplete"
 FAILED = "failed"
+
+WITHDRAWN = "withdrawn"
+"""Code of a site that somebody withdrew from the run."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,15 @@ class RunResult:
     """How a run ended.
 
     Attributes:
-        status: `complete`, `incomplete` (a round lacked sites that the study asks for), `failed` (nobody was there).
+        status: `complete`, `incomplete` (a round lacked sites that the study asks for, or somebody stopped the run),
+            `failed` (nobody was there, or had anything to learn from).
         run: its identifier.
         out: its folder.
         release: the release's folder, None unless complete.
         release_digest: the release's digest, None unless complete.
         reason: why it ended early, None where complete.
         faults: every site that failed somewhere, complete or not.
+        contract: who is registered, who was configured, and who contributed to which stage.
     """
 
     status: str
@@ -49,12 +58,14 @@ class RunResult:
     release_digest: str | None
     reason: str | None
     faults: tuple[SiteFault, ...]
+    contract: Contract | None = None
 
     def require_complete(self) -> None:
-        """Raise FederationError with names and reasons unless the run is complete."""
+        """Raise FederationError with names and reasons unless the run is complete; RunFailedError where it failed."""
         if self.status != COMPLETE:
             names = "; ".join(str(fault) for fault in self.faults) or "no site is named"
-            raise FederationError(
+            kind = RunFailedError if self.status == FAILED else FederationError
+            raise kind(
                 f"run {self.run} is {self.status}: {self.reason}. Sites: {names}. "
                 f"What counted stands in {self.out}; mend the sites and run again with --resume"
             )

@@ -1,23 +1,27 @@
-"""The sites of a run: who answered the inventory query from which node, and who did not."""
+"""The sites of a run: who of those on the roster answered the inventory query, and who did not."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flwr.app import RecordDict
 from flwr.app.message_type import MessageType
 
+from common import roster_file
+from common.errors import StudyError
 from common.plan import SiteInventory
 from common.records import ANSWER, OK, TASK, Answer, Greys, Question, WireError, pack_text, read_text
 from common.sequences import Sequence
 from common.study import Study
-from server.exchange import Exchange, Reply
+from server.exchange import Exchange, Patience, Reply
 from server.result import SiteFault
 
 GRACE_S = 60.0
-"""How long the roll call waits for every site before it is content with the quorum."""
+"""How long the roll call waits for every site to be there before it is content with the quorum."""
+
+INVENTORY = "inventory"
+"""What the roll call's messages are grouped under."""
 
 
 @dataclass(frozen=True)
@@ -42,51 +46,57 @@ class Roster:
         return next(member.site for member in self.members.values() if member.node == node)
 
 
-def call_roll(exchange: Exchange, study: Study) -> Roster:
-    """Ask every node that is online what it has; the answers of the study's sites make the roster."""
-    nodes = _wait_for_nodes(exchange, study)
-    question = RecordDict({TASK: pack_text(Question(study=study, study_digest=study.digest))})
-    found: dict[str, list[Member]] = {}
+def call_roll(exchange: Exchange, study: Study, nodes: Mapping[str, int]) -> Roster:
+    """Ask the study's sites, each at the node that it was admitted with, what they have; their answers make the roster.
+
+    Nobody else is asked, and an answer under another name than the node's does not count. A site that is at work on its
+    answer is waited for until the deadline, one that is not there for `GRACE_S` where the quorum is met without it.
+    """
+    contents = {nodes[site]: _question(study) for site in study.sites}
+    site_at = {nodes[site]: site for site in study.sites}
+    found: dict[str, Member] = {}
     codes: dict[str, str] = {}
-    for reply in exchange.ask(
-        dict.fromkeys(nodes, question), MessageType.QUERY, "inventory", study.federation.deadline_s
-    ):
-        read = _read(reply, study)
+    federation = study.federation
+    patience = Patience(
+        GRACE_S, satisfied=lambda: len(found) >= federation.quorum and set(federation.required) <= set(found)
+    )
+    for reply in exchange.ask(contents, MessageType.QUERY, INVENTORY, federation.deadline_s, patience):
+        site = site_at[reply.node]
+        read = _read(reply, site, study)
         if isinstance(read, Member):
-            found.setdefault(read.site, []).append(read)
-        elif read is not None:
-            codes[read.site] = read.code
-    members = {site: found[site][0] for site in sorted(found) if len(found[site]) == 1}
-    codes |= {site: "named-by-two-nodes" for site, claims in found.items() if len(claims) > 1}
-    absent = [site for site in sorted(study.sites) if site not in members]
-    return Roster(members, tuple(SiteFault(site, codes.get(site, "no-answer")) for site in absent))
+            found[site] = read
+        else:
+            codes[site] = read
+    return Roster(
+        {site: found[site] for site in sorted(found)}, tuple(SiteFault(site, codes[site]) for site in sorted(codes))
+    )
 
 
-def _wait_for_nodes(exchange: Exchange, study: Study) -> tuple[int, ...]:
-    """Wait for as many nodes as the study has sites; after `GRACE_S` the quorum will do; at most for the deadline."""
-    started, pause_s = time.monotonic(), 0.1
-    while True:
-        nodes, waited_s = exchange.nodes(), time.monotonic() - started
-        enough = len(study.sites) if waited_s < GRACE_S else study.federation.quorum
-        if len(nodes) >= enough or waited_s >= study.federation.deadline_s:
-            return nodes
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 2.0)
+def admitted_nodes(study: Study, admitted: roster_file.Roster) -> Mapping[str, int]:
+    """Return the node of each of the study's sites. Raises StudyError where one was never admitted."""
+    missing = sorted(set(study.sites) - set(admitted.sites))
+    if missing:
+        raise StudyError(f"the roster lacks {', '.join(missing)}, which the study names; admit them, or leave them out")
+    return {site: admitted.sites[site].node for site in study.sites}
 
 
-def _read(reply: Reply, study: Study) -> Member | SiteFault | None:
-    """Return the member behind a reply, a fault where a site of the study says why not, None where nobody is known."""
+def _question(study: Study) -> RecordDict:
+    return RecordDict({TASK: pack_text(Question(study=study, study_digest=study.digest))})
+
+
+def _read(reply: Reply, site: str, study: Study) -> Member | str:
+    """Return the member behind a reply, or the code that says why there is none."""
     if reply.content is None:
-        return None
+        return reply.code
     try:
         answer = read_text(reply.content, ANSWER, Answer)
-    except WireError:
-        return None
-    if answer.site not in study.sites:
-        return None
+    except WireError as error:
+        return error.code
+    if answer.site != site:
+        return "wrong-site"
     if answer.code != OK:
-        return SiteFault(answer.site, answer.code)
+        return answer.code
     inventory = answer.inventory
-    if inventory is None or inventory.site != answer.site or not set(inventory.sequences) <= set(study.sequences):
-        return SiteFault(answer.site, "malformed-inventory")
-    return Member(answer.site, reply.node, inventory, answer.greys)
+    if inventory is None or inventory.site != site or not set(inventory.sequences) <= set(study.sequences):
+        return "malformed-inventory"
+    return Member(site, reply.node, inventory, answer.greys)

@@ -10,14 +10,19 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
+from common import roster_file
 from common.assessment.dossier import Dossier
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
+from common.settings.stages import Stage
 from common.study import Study
 from server.aggregation.global_state import Aggregator, GlobalState
 from server.alarms import alarms
 from server.assessment import assess_release
+from server.contract import contract_of
+from server.control import Control, StopRequestedError
+from server.ending import finished_result, stop_sites
 from server.events import (
     AlarmRaised,
     Listener,
@@ -29,14 +34,17 @@ from server.events import (
     StageStarted,
     ignore,
 )
-from server.exchange import Exchange
+from server.exchange import BUSY, LATE, UNREACHABLE, Exchange
 from server.first_weights import read_first_weights
 from server.journal import Checkpoint, Journal
 from server.one_round import OneRound, Outcome
 from server.registry import write_release
-from server.result import COMPLETE, FAILED, INCOMPLETE, RunResult, SiteFault
-from server.roster import Roster, call_roll
+from server.result import COMPLETE, FAILED, INCOMPLETE, WITHDRAWN, RunResult, SiteFault
+from server.roster import Roster, admitted_nodes, call_roll
 from server.stages import ModelBuilder, StageModel, open_stage
+
+ABSENT = frozenset({BUSY, LATE, UNREACHABLE})
+"""Codes of sites that the next round does not wait for, once others suffice."""
 
 
 class _RunOverError(Exception):
@@ -51,10 +59,12 @@ def run_study(
     grid: Grid,
     study: Study,
     out: Path,
+    admitted: roster_file.Roster,
     resume: bool = False,
     on_event: Listener = ignore,
     build: ModelBuilder = build_model,
     identifier_weights: Path | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> RunResult:
     """Drive a study over a grid to its end, whatever it is, and write it down.
 
@@ -62,18 +72,23 @@ def run_study(
         grid: Flower's; the sites' ClientApps are at its other end.
         study: what to run; its sites are the consortium.
         out: the run's folder.
+        admitted: the roster; only the nodes of the study's sites in it are spoken to.
         resume: go on after the last round that counts, in a folder that holds a run.
         on_event: hears what happens; where it raises the run stops, and can be resumed.
         build: where the networks come from.
         identifier_weights: file of the identifier's first weights, where the study names one.
+        settings: the run configuration, to be written down.
     Returns:
         How it ended; `require_complete()` raises FederationError unless complete.
     Raises:
-        StudyError: where `out` holds another run, or weights are named and not given.
+        StudyError: where `out` holds another run, the roster lacks a site, or weights are named and not given.
         ReleaseError: where a checkpoint is damaged, or weights are not those that the study names.
+        GliofedError: where the disk is full; nothing is torn, the run can be resumed.
     """
     first_weights = read_first_weights(study, identifier_weights)
-    return _Run(Exchange(grid), Journal.open(out, study, resume), on_event, build, first_weights).play()
+    nodes = admitted_nodes(study, admitted)
+    with Journal.open(out, study, resume, admitted, settings) as journal:
+        return _Run(grid, journal, nodes, on_event, build, first_weights).play()
 
 
 class _Run:
@@ -81,29 +96,37 @@ class _Run:
 
     def __init__(
         self,
-        exchange: Exchange,
+        grid: Grid,
         journal: Journal,
+        nodes: Mapping[str, int],
         on_event: Listener,
         build: ModelBuilder,
         first_weights: StateDict | None,
     ) -> None:
-        self.exchange, self.journal, self.on_event, self.build = exchange, journal, on_event, build
+        self.exchange = Exchange(grid, Control(journal).safe_point, self._note_late)
+        self.journal, self.nodes, self.on_event, self.build = journal, nodes, on_event, build
         self.first_weights = first_weights
         self.study = journal.study
         self.faults: list[SiteFault] = []
 
     def play(self) -> RunResult:
-        """Play every stage and release, or end early."""
-        try:
-            roster, plan = self._plan()
-            for stage in self.study.stages.present:
-                model = open_stage(stage, self.study, plan, self.build, self.first_weights)
-                self._play_stage(model, plan, roster)
-            release = write_release(self.journal, self._assess(plan, roster))
-            result = self._result(COMPLETE, None, release.path, release.digest)
-        except _RunOverError as over:
-            result = self._result(over.status, str(over), None, None)
-        self.journal.finish(result)
+        """Play every stage and release, or end early; a run that is complete already only says so again."""
+        result = finished_result(self.journal)
+        if result is None:
+            try:
+                self.exchange.safe_point()
+                roster, plan = self._plan()
+                for stage in self.study.stages.present:
+                    model = open_stage(stage, self.study, plan, self.build, self.first_weights)
+                    self._play_stage(model, plan, roster)
+                release = write_release(self.journal, self._assess(plan, roster))
+                result = self._result(COMPLETE, None, release.path, release.digest)
+            except _RunOverError as over:
+                result = self._result(over.status, str(over), None, None)
+            except StopRequestedError:
+                stop_sites(self.exchange, self.journal, self.nodes)
+                result = self._result(INCOMPLETE, "the coordinator stopped it", None, None)
+            self.journal.finish(result)
         self.on_event(RunFinished(result))
         return result
 
@@ -115,11 +138,16 @@ class _Run:
         return dossier
 
     def _result(self, status: str, reason: str | None, release: Path | None, digest: str | None) -> RunResult:
-        return RunResult(status, self.journal.run, self.journal.out, release, digest, reason, tuple(self.faults))
+        contract = contract_of(self.journal)
+        withdrawn = [SiteFault(site, WITHDRAWN) for site in contract.withdrawn]
+        faults = (*self.faults, *(fault for fault in withdrawn if fault not in self.faults))
+        return RunResult(status, self.journal.run, self.journal.out, release, digest, reason, faults, contract)
 
     def _plan(self) -> tuple[Roster, Plan]:
         """Call the roll and freeze the plan, or find the frozen one; a site that is not in it stays out."""
-        roster = call_roll(self.exchange, self.study)
+        roster = call_roll(self.exchange, self.study, self.nodes)
+        for fault in roster.faults:
+            self.journal.note_fault(fault)
         self.faults += roster.faults
         self._require("the inventory", set(roster.members), set(roster.members))
         if not self.journal.planned:
@@ -132,18 +160,24 @@ class _Run:
         self.on_event(RunPlanned(self.journal.run, plan, tuple(self.faults)))
         return Roster({site: roster.members[site] for site in roster.members if site in known}, roster.faults), plan
 
-    def _require(self, where: str, contributed: set[str], answered: set[str]) -> None:
-        """End the run where a required site is missing, or fewer sites than the quorum answered well.
+    def _lacking(self, contributed: set[str], answered: set[str]) -> str | None:
+        """Return what a round still lacks, None where it may count.
 
         A site that has nothing to learn a stage from, and says so, answered well; but somebody must contribute.
         """
         federation = self.study.federation
-        status = INCOMPLETE if answered else FAILED
         missing = sorted(set(federation.required) - answered)
         if missing:
-            raise _RunOverError(status, f"{where} lacks {', '.join(missing)}, which the study requires")
+            return f"lacks {', '.join(missing)}, which the study requires"
         if len(answered) < federation.quorum:
-            raise _RunOverError(status, f"{where} reached {len(answered)} sites of a quorum of {federation.quorum}")
+            return f"reached {len(answered)} sites of a quorum of {federation.quorum}"
+        return None
+
+    def _require(self, where: str, contributed: set[str], answered: set[str]) -> None:
+        """End the run where the round does not count."""
+        lacking = self._lacking(contributed, answered)
+        if lacking:
+            raise _RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lacking}")
         if not contributed:
             raise _RunOverError(FAILED, f"{where}: no site has anything to learn from; leave the stage out")
 
@@ -151,34 +185,49 @@ class _Run:
         """Play the rounds of a stage that do not count yet."""
         stage, settings = model.stage, model.settings
         last = self.journal.last(stage) or Checkpoint(0, GlobalState.first(model.initial), {"sat_out": []})
-        state, sat_out = last.state, set(last.record["sat_out"])
-        aggregator, past = self._aggregator(model), self.journal.records(stage)
         self.faults += self.journal.faults(stage)
         self.on_event(StageStarted(stage, settings.rounds, last.round))
         for number in range(last.round + 1, settings.rounds + 1):
-            began = time.monotonic()
-            asked = {site: member.node for site, member in roster.members.items() if site not in sat_out}
-            self.on_event(RoundStarted(stage, number, settings.rounds, tuple(asked)))
-            one = OneRound(self.exchange, self.journal, model, plan, roster, number, asked)
-            outcome = one.play(state.tensors, past, self.on_event)
-            self.faults += outcome.faults
-            sat_out |= outcome.sat_out
-            contributed = {update.site for update in outcome.updates}
-            if not model.optional:
-                self._require(f"{stage} round {number}", contributed, contributed | sat_out)
-            state = aggregator.advance(state, outcome.updates)
-            raised = alarms(outcome.sites, past)
-            for alarm in raised:
-                self.on_event(AlarmRaised(stage, number, alarm))
-            record = self._record(one, outcome, sat_out) | {
-                "alarms": [asdict(alarm) for alarm in raised],
-                "too_few_sites": aggregator.refused(outcome.updates),
-                "seconds": round(time.monotonic() - began, 3),
-            }
-            record = self.journal.commit(stage, number, state, record)
-            past.append(record)
-            self.on_event(RoundFinished(stage, number, settings.rounds, record))
+            self.exchange.safe_point()
+            last = self._play_round(model, plan, roster, number, last)
+            self.on_event(RoundFinished(stage, number, settings.rounds, last.record))
         self.on_event(StageFinished(stage, settings.rounds, self.journal.weights(stage)))
+
+    def _play_round(self, model: StageModel, plan: Plan, roster: Roster, number: int, last: Checkpoint) -> Checkpoint:
+        """Play one round from the state that `last` left, and make it count."""
+        stage, began, past = model.stage, time.monotonic(), self.journal.records(model.stage)
+        sat_out, aggregator = set(last.record["sat_out"]), self._aggregator(model)
+        one = self._open_round(model, plan, roster, number, last.record)
+        outcome = one.play(last.state.tensors, past, self.on_event).without(self.journal.requests.withdrawn_sites())
+        self.faults += outcome.faults
+        sat_out |= outcome.sat_out
+        contributed = {update.site for update in outcome.updates}
+        if not model.optional:
+            self._require(f"{stage} round {number}", contributed, contributed | sat_out)
+        state = aggregator.advance(last.state, outcome.updates)
+        raised = alarms(outcome.sites, past)
+        for alarm in raised:
+            self.on_event(AlarmRaised(stage, number, alarm))
+        record = self._record(one, outcome, sat_out) | {
+            "alarms": [asdict(alarm) for alarm in raised],
+            "too_few_sites": aggregator.refused(outcome.updates),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        return Checkpoint(number, state, self.journal.commit(stage, number, state, record))
+
+    def _open_round(
+        self, model: StageModel, plan: Plan, roster: Roster, number: int, before: Mapping[str, Any]
+    ) -> OneRound:
+        """Choose whom a round asks: the members that have something to learn and were not withdrawn."""
+        sat_out, withdrawn = set(before["sat_out"]), self.journal.requests.withdrawn_sites()
+        asked = {site: each.node for site, each in roster.members.items() if site not in sat_out | withdrawn}
+        self.on_event(RoundStarted(model.stage, number, model.settings.rounds, tuple(asked)))
+        absent = frozenset(site for site, entry in before.get("sites", {}).items() if entry["code"] in ABSENT)
+
+        def lacking(contributed: set[str], newly_out: set[str]) -> str | None:
+            return None if model.optional else self._lacking(contributed, contributed | sat_out | newly_out)
+
+        return OneRound(self.exchange, self.journal, model, plan, number, asked, absent, lacking)
 
     def _aggregator(self, model: StageModel) -> Aggregator:
         """Return how the stage's updates are put together."""
@@ -186,6 +235,13 @@ class _Run:
         return Aggregator(
             self.study.aggregation, cap, settings.ema_decay, settings.local_steps, model.parameters, model.grouping
         )
+
+    def _note_late(self, node: int, group: str) -> None:
+        """Write down an answer that came after its deadline; it counts nowhere."""
+        site = next((site for site, number in self.nodes.items() if number == node), None)
+        stage, _, number = group.rpartition("-")
+        if site is not None and stage in set(Stage):
+            self.journal.note_fault(SiteFault(site, "answered-late", Stage(stage), int(number)))
 
     def _record(self, one: OneRound, outcome: Outcome, sat_out: set[str]) -> dict[str, Any]:
         """Return what a round leaves behind beside its tensors."""

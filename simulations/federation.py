@@ -29,6 +29,7 @@ from server.stages import ModelBuilder  # noqa: E402
 from server.study_text import to_toml  # noqa: E402
 from simulations.grid import RUN_ID, SERVER_NODE_ID, InProcessGrid, VirtualNode  # noqa: E402
 from simulations.process_grid import ProcessGrid  # noqa: E402
+from simulations.roster import ROSTER, Seat, keep_signing_key, write_rosters  # noqa: E402
 
 Engine = Literal["in-process", "ray"]
 Settings = dict[str, bool | float | int | str]
@@ -85,16 +86,17 @@ def run_federation(
             from simulations.ray_engine import play_on_ray
 
             play_on_ray(make_app(hearing), files, settings)
-        elif workers > 1 and client is real_client and build is build_model:
+            return hearing.of(out)
+        seats = {site: Seat(path, node) for site, (node, path) in zip(sorted(study.sites), _nodes(files), strict=True)}
+        settings["roster"] = str(write_rosters(out, seats))
+        if workers > 1 and client is real_client and build is build_model:
             _play_in_processes(hearing, files, settings, at_work(len(files), workers))
         else:
             _play_in_process(hearing, files, settings, client, build)
     except FederationError:
         if hearing.result is None:
             raise
-    if hearing.result is None:
-        raise FederationError(f"{out}: the run ended without a result; look into its log")
-    return hearing.result
+    return hearing.of(out)
 
 
 class _Hearing:
@@ -109,6 +111,12 @@ class _Hearing:
             self.result = event.result
         self.on_event(event)
 
+    def of(self, out: Path) -> RunResult:
+        """Return the result of the run in `out`. Raises FederationError where it ended without one."""
+        if self.result is None:
+            raise FederationError(f"{out}: the run ended without a result; look into its log")
+        return self.result
+
     def step(self, done: StepDone) -> None:
         settings = self.study.stages.of(done.stage)
         rounds = settings.rounds if settings else 0
@@ -120,11 +128,14 @@ def site_file(site: str, folder: Path, workdirs: Path, study: Study) -> Path:
     if folder.is_file():
         return folder
     path = workdirs / site / "site.toml"
+    key = keep_signing_key(path.parent.resolve())
     lines = [
         "schema_version = 1",
         f"name = {json.dumps(site)}",
         f"folder = {json.dumps(str(folder.resolve()))}",
         f"workdir = {json.dumps(str(path.parent.resolve()))}",
+        f"signing_key = {json.dumps(str(key))}",
+        f"roster = {json.dumps(str(key.with_name(ROSTER)))}",
         "[policy]",
         f"minimum_patients = {study.data.minimum_patients}",
         f"approved_studies = [{json.dumps(ANY_STUDY)}]",
@@ -172,9 +183,14 @@ def at_work(sites: int, workers: int) -> int:
     return sites if sites <= 2 * workers else workers
 
 
+def _nodes(files: list[Path]) -> list[tuple[int, Path]]:
+    """Return each virtual node with its site.toml."""
+    return list(enumerate(files, start=SERVER_NODE_ID + 1))
+
+
 def _configurations(files: list[Path]) -> dict[int, dict[str, str]]:
     """Return the node configuration of each site, by node."""
-    return {number: {SITE_KEY: str(path)} for number, path in enumerate(files, start=SERVER_NODE_ID + 1)}
+    return {number: {SITE_KEY: str(path)} for number, path in _nodes(files)}
 
 
 def _context(settings: Settings) -> Context:

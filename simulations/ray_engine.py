@@ -5,16 +5,23 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import time
 from pathlib import Path
 
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from client.app import SITE_KEY
+from common.errors import FederationError
+from common.study import load_study
+from simulations.roster import Seat, write_rosters
 
 PARTITION_KEY = "partition-id"
+WHERE = "query.where"
+"""The question of the engine to a virtual node: which number it has. Ray's nodes draw their identifiers."""
+WHERE_S = 120.0
 CLIENT = "client.app:app"
 
 
@@ -32,7 +39,11 @@ class SiteByNumber(ClientApp):
         self._client = client
 
     def __call__(self, message: Message, context: Context) -> Message:
-        """Answer a message as the site of the node's number."""
+        """Answer a message as the site of the node's number, the engine's own with that number."""
+        if message.metadata.message_type == WHERE:
+            return Message(
+                RecordDict({WHERE: ConfigRecord({WHERE: context.node_config[PARTITION_KEY]})}), reply_to=message
+            )
         module, name = self._client.split(":")
         app: ClientApp = getattr(importlib.import_module(module), name)
         context.node_config[SITE_KEY] = self._files[int(context.node_config[PARTITION_KEY])]
@@ -51,7 +62,10 @@ def play_on_ray(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        context.run_config = dict(settings)
+        sites, nodes = sorted(load_study(Path(str(settings["study"]))).sites), find_nodes(grid, len(files))
+        seats = {site: Seat(file, node) for site, file, node in zip(sites, files, nodes, strict=True)}
+        roster = write_rosters(Path(str(settings["out"])), seats)
+        context.run_config = {**settings, "roster": str(roster)}
         server(grid, context)
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -70,3 +84,16 @@ def play_on_ray(
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },
     )
+
+
+def find_nodes(grid: Grid, expected: int) -> list[int]:
+    """Ask the virtual nodes for their numbers; return them in that order. Raises FederationError if one is silent."""
+    began = time.monotonic()
+    while len(nodes := list(grid.get_node_ids())) < expected and time.monotonic() - began < WHERE_S:
+        time.sleep(0.1)
+    questions = [Message(RecordDict(), node, WHERE, ttl=WHERE_S) for node in nodes]
+    replies = [reply for reply in grid.send_and_receive(questions, timeout=WHERE_S) if not reply.has_error()]
+    found = {int(str(reply.content[WHERE][WHERE])): reply.metadata.src_node_id for reply in replies}
+    if len(found) < expected:
+        raise FederationError(f"{len(found)} of {expected} virtual nodes answered; run again, or without --engine ray")
+    return [found[number] for number in sorted(found)]

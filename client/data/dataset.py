@@ -52,6 +52,9 @@ class CaseStore:
     Slices with less than `minimum_brain` of the largest slice's brain area are left out. Patients are drawn with
     equal probability, then one of their cases, then one of its slices; slices that carry tumour are drawn with
     probability `tumour_share` where a case has any.
+
+    `gone` are the cases of withdrawn patients: nothing is drawn from them, but who is dealt into which part of the
+    others must not change with their going.
     """
 
     def __init__(
@@ -60,8 +63,9 @@ class CaseStore:
         sequences: tuple[Sequence, ...],
         minimum_brain: float = 0.03,
         tumour_share: float = 0.5,
+        gone: Iterable[CachedCase] = (),
     ) -> None:
-        self.cases = tuple(cases)
+        self.cases, self.gone = tuple(cases), tuple(gone)
         self._fitting = lru_cache(maxsize=64)(self._fitting_now)
         self.sequences = sequences
         self.tumour_share = tumour_share

@@ -35,9 +35,9 @@ def split_in_two(holdings: Mapping[str, Collection[Sequence]], seed: int) -> dic
 
 
 def folds_of(store: CaseStore, seed: int) -> dict[str, int]:
-    """Return the fold of each patient of a site's training cases."""
+    """Return the fold of each patient of a site's training cases, withdrawn ones included: nobody changes sides."""
     holdings: dict[str, set[Sequence]] = {}
-    for case in store.cases:
+    for case in (*store.cases, *store.gone):
         holdings.setdefault(case.patient, set()).update(case.sequences)
     return split_in_two(holdings, seed)
 

@@ -20,9 +20,11 @@ from client.monitor import StepDone, report_step
 from client.precision import computing_in
 from client.privacy.policy import patients_behind_training
 from client.site import Site
+from client.stopping import refuse_if_stopped, state_folder
 from client.training.checkpoint import load_optimisers, save_optimisers
 from client.training.earlier import EarlierModels
 from client.training.folds import fold_store
+from client.training.kept_update import KeptUpdates
 from client.training.prefetch import drawn_ahead, prefetches
 from client.training.proximal import pull_towards_global
 from client.training.row_budget import RowBudget, within
@@ -79,6 +81,11 @@ class SiteState:
         """The released models of earlier stages."""
         return EarlierModels(self.folder / "earlier")
 
+    @property
+    def kept(self) -> KeptUpdates:
+        """The finished updates, as they left."""
+        return KeptUpdates(self.folder / "kept")
+
     def optimisers(self, stage: Stage, number: int) -> Path:
         """File of the optimisers' state after round `number`."""
         return self.folder / stage.value / f"{number}.safetensors"
@@ -101,7 +108,7 @@ class SiteState:
 
 def state_of(site: Site, task: Task) -> SiteState:
     """Return the state folder of the task's run."""
-    return SiteState(site.workdir / "state" / task.run)
+    return SiteState(state_folder(site.workdir, task.run))
 
 
 def fresh_model(task: Task, bench: Bench) -> nn.Module:
@@ -120,6 +127,7 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
     Raises:
         NothingToTrainError: where no case of the site fits the stage.
         NonFiniteLossError: where training diverged; nothing is kept.
+        StoppedError: where the run was stopped while it trained.
     """
     settings = _settings(task)
     state = state_of(site, task)
@@ -195,6 +203,7 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, de
     sums: dict[str, list[float]] = {}
 
     def on_step(number: int, losses: dict[str, float]) -> None:
+        refuse_if_stopped(site.workdir, task.run)
         for name, value in losses.items():
             sums.setdefault(name, []).append(value)
         report_step(StepDone(site.name, task.stage, task.round, number, settings.local_steps, dict(losses)))

@@ -28,14 +28,17 @@ def validation_patients(store: CaseStore, study: Study) -> frozenset[str]:
     The study's share is taken of either status, by a hash of the patient key, so that both are there where the site has
     two of each; a single patient of a status is trained on. Nobody is kept where those of a status would be too few for
     their counts to leave the site, as the study asks; a stricter site sends nothing of them. To leave out the rare
-    status alone would make the other one look as frequent as it is not.
+    status alone would make the other one look as frequent as it is not. Withdrawn patients are dealt too, so that
+    nobody who was trained on becomes a validation patient because they went.
     """
     settings = study.stages.identifier
     if settings is None or settings.validation_fraction == 0:
         return frozenset()
+    first = {patient: store.cases[indices[0]] for patient, indices in store.patients(has_known_status).items()}
+    first |= {case.patient: case for case in store.gone if has_known_status(case)}
     by_status: dict[int | None, list[str]] = {}
-    for patient, indices in store.patients(has_known_status).items():
-        by_status.setdefault(enhancing_label(store.cases[indices[0]]), []).append(patient)
+    for patient, case in sorted(first.items()):
+        by_status.setdefault(enhancing_label(case), []).append(patient)
     seed = derive_seed(study.seed, "validation")
     splits = [split_patients(patients, settings.validation_fraction, seed) for patients in by_status.values()]
     if any(0 < len(split.held_out) < study.reporting.minimum_count for split in splits):

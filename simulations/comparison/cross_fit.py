@@ -17,7 +17,7 @@ from common.release import Release
 from common.seeding import torch_generator
 from common.sequences import Sequence
 from common.settings.stages import FOLDS, Stage
-from server.journal import Journal
+from server.journal.copies import last_average
 from simulations.comparison.subject import Pencil, Subject
 
 PencilOf = Callable[[Subject], Pencil]
@@ -45,7 +45,7 @@ def _open_fold(run: Path, release: Release, fold: Stage) -> Pencil:
     study, domains = release.study, release.domains
     model = build_model(fold, study, domains, torch_generator(study.seed, "initial", fold.value))
     assert isinstance(model, Ummgat), "a fold is a generator"  # noqa: S101
-    model.load_state_dict(load_file(Journal(run, study).weights(fold)))
+    model.load_state_dict(load_file(last_average(run, fold)))
     drawable = trained_domains(fold, model, study, domains)
     return Pencil(model.to(choose_device()).eval().requires_grad_(False), drawable, study.reference_site)
 

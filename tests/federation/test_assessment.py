@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,7 @@ def test_the_same_weights_are_assessed_once_and_answered_alike(hospital: Hospita
     hospital.run()
     first = hospital.dossier()
     (hospital.consortium.root / "run" / DOSSIER).unlink()
+    shutil.rmtree(hospital.consortium.root / "run" / "release")
     hospital.run(resume=True)
     assert hospital.dossier() == first and len(hospital.asked) == 2
 

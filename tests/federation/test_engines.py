@@ -16,6 +16,7 @@ from server.exchange import Exchange
 from server.study_text import to_toml
 from simulations.federation import at_work
 from simulations.process_grid import ProcessGrid
+from simulations.roster import Seat, write_rosters
 
 CLIENT = """
 import importlib.util, sys, torch
@@ -41,6 +42,12 @@ def settings_of(study: Any, tmp_path: Path) -> dict[str, bool | float | int | st
     return {"study": str(tmp_path / "study.toml"), "out": str(tmp_path / "there" / "run"), "resume": False}
 
 
+def forget_states(consortium: Any) -> None:
+    """Let the sites train again instead of answering what they kept of the other engine's run."""
+    for state in consortium.root.glob("sites/*/work/state"):
+        state.rename(state.with_name("state-of-the-other-engine"))
+
+
 def assert_same_bytes(here: Any, heard: list[Any]) -> None:
     (there,) = [event.result for event in heard if isinstance(event, RunFinished)]
     name = "rounds/generator/2/global.safetensors"
@@ -58,11 +65,13 @@ def test_sites_in_their_own_processes_give_the_same_bytes(
 ) -> None:
     study = tiny.make_study(stages__generator="rounds = 2\nlocal_steps = 3")
     here = consortium.run(study, where="here")
+    forget_states(consortium)
     heard: list[Any] = []
     steps: list[Any] = []
     nodes = {number: {"site": str(consortium.sites[site])} for number, site in ((2, "a"), (3, "b"))}
+    roster = write_rosters(tmp_path, {"a": Seat(consortium.sites["a"], 2), "b": Seat(consortium.sites["b"], 3)})
     with ProcessGrid(nodes, 2, steps.append, client) as grid:
-        context = Context(1, 1, {}, RecordDict(), settings_of(study, tmp_path))
+        context = Context(1, 1, {}, RecordDict(), settings_of(study, tmp_path) | {"roster": str(roster)})
         make_app(heard.append, tiny.build)(grid, context)
         processes = list(grid._pool._processes.values())
     assert_same_bytes(here, heard)
@@ -75,6 +84,7 @@ def test_sites_in_their_own_processes_give_the_same_bytes(
 def test_a_site_whose_process_dies_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.exchange.RETRY_PAUSE_S", 0.01)
     (tmp_path / "mortal.py").write_text(
         "import os\ndef app(message, context):\n"
         "    os._exit(9) if context.node_config['site'] == 'dies' else None\n"
@@ -98,6 +108,7 @@ def test_ray_and_in_process_give_the_same_global_weights_after_two_rounds(
 
     study = tiny.make_study(stages__generator="rounds = 2\nlocal_steps = 3")
     here = consortium.run(study, where="here")
+    forget_states(consortium)
     heard: list[Any] = []
     files = [consortium.sites[site] for site in sorted(study.sites)]
     play_on_ray(make_app(heard.append, tiny.build), files, settings_of(study, tmp_path), client)

@@ -120,10 +120,19 @@ def test_a_run_is_not_resumed_under_another_study(consortium: Any, tiny: SimpleN
         consortium.run(tiny.make_study(federation="quorum = 2"), resume=True)
 
 
+def strike_after(number: int) -> Any:
+    def strike(event: Any) -> None:
+        if isinstance(event, RoundFinished) and event.round == number:
+            raise PowerCutError
+
+    return strike
+
+
 def test_a_checkpoint_with_one_flipped_byte_is_refused(consortium: Any, tiny: SimpleNamespace) -> None:
     study = tiny.make_study()
-    out = consortium.run(study).out
-    path: Path = out / "rounds" / "generator" / "3" / "global.safetensors"
+    with pytest.raises(PowerCutError):
+        consortium.run(study, on_event=strike_after(2))
+    path: Path = consortium.root / "run" / "rounds" / "generator" / "2" / "global.safetensors"
     blob = bytearray(path.read_bytes())
     blob[-1] ^= 1
     path.write_bytes(blob)
@@ -161,9 +170,22 @@ def test_a_site_that_was_not_there_at_the_beginning_stays_out_of_a_resumed_run(
     assert [str(fault) for fault in result.faults] == ["b: not-in-plan (inventory)"]
 
 
-def test_a_damaged_plan_is_named(consortium: Any, tiny: SimpleNamespace) -> None:
+def test_readable_copies_that_were_lost_or_damaged_are_written_again(consortium: Any, tiny: SimpleNamespace) -> None:
+    with pytest.raises(PowerCutError):
+        consortium.run(tiny.make_study(), on_event=strike_after(2))
+    out = consortium.root / "run"
+    names = ("plan.json", "study.toml", "metrics.jsonl", "rounds/generator/1/round.json")
+    before = {name: (out / name).read_bytes() for name in names}
+    (out / "plan.json").write_text("no json")
+    for name in names[1:]:
+        (out / name).unlink()
+    with pytest.raises(PowerCutError):
+        consortium.run(tiny.make_study(), resume=True, on_event=strike_after(3))
+    assert {name: (out / name).read_bytes()[: len(blob)] for name, blob in before.items()} == before
+
+
+def test_a_damaged_journal_is_named(consortium: Any, tiny: SimpleNamespace) -> None:
     out = consortium.run(tiny.make_study()).out
-    for text in ("no json", "{}"):
-        (out / "plan.json").write_text(text)
-        with pytest.raises(ReleaseError, match=r"plan\.json"):
-            consortium.run(tiny.make_study(), resume=True)
+    (out / "journal" / "journal.sqlite").write_bytes(b"no database, " * 1000)
+    with pytest.raises(ReleaseError, match=r"journal\.sqlite"):
+        consortium.run(tiny.make_study(), resume=True)

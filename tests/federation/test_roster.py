@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +10,13 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from common import roster_file
+from common.errors import StudyError
 from common.plan import SiteInventory
 from common.records import ANSWER, Answer, pack_text
 from common.sequences import Sequence
 from server.exchange import Exchange
-from server.roster import Roster, call_roll
+from server.roster import Roster, admitted_nodes, call_roll
 from simulations.grid import InProcessGrid, VirtualNode
 
 
@@ -38,13 +40,13 @@ def roll(tiny: SimpleNamespace, answers: Mapping[int, Answer | RecordDict], fede
         for node, answer in answers.items()
     }
     grid = InProcessGrid({node: answering(content) for node, content in contents.items()})
-    return call_roll(Exchange(grid), tiny.make_study(federation=federation))
+    return call_roll(Exchange(grid), tiny.make_study(federation=federation), {"a": 2, "b": 3})
 
 
 def test_members_stand_in_sorted_order_with_their_nodes(tiny: SimpleNamespace) -> None:
-    roster = roll(tiny, {2: Answer(site="b", inventory=inventory("b")), 3: Answer(site="a", inventory=inventory("a"))})
+    roster = roll(tiny, {3: Answer(site="b", inventory=inventory("b")), 2: Answer(site="a", inventory=inventory("a"))})
     assert list(roster.members) == ["a", "b"] and roster.faults == ()
-    assert roster.site_of(2) == "b"
+    assert roster.members["b"].node == 3
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def test_members_stand_in_sorted_order_with_their_nodes(tiny: SimpleNamespace) -
         (Answer(site="b"), "malformed-inventory"),
         (Answer(site="b", inventory=inventory("a")), "malformed-inventory"),
         (Answer(site="b", inventory=inventory("b", Sequence.ADC)), "malformed-inventory"),
-        (Answer(site="stranger", inventory=inventory("stranger")), "no-answer"),
-        (RecordDict({ANSWER: ConfigRecord({"json": "{}"})}), "no-answer"),
-        (RecordDict(), "no-answer"),
+        (Answer(site="stranger", inventory=inventory("stranger")), "wrong-site"),
+        (RecordDict({ANSWER: ConfigRecord({"json": "{}"})}), "malformed"),
+        (RecordDict(), "malformed"),
     ],
 )
 def test_a_site_that_does_not_answer_well_is_named(tiny: SimpleNamespace, answer: Any, code: str) -> None:
@@ -65,13 +67,39 @@ def test_a_site_that_does_not_answer_well_is_named(tiny: SimpleNamespace, answer
     assert [(fault.site, fault.code) for fault in roster.faults] == [("b", code)]
 
 
-def test_a_name_that_two_nodes_claim_belongs_to_neither(tiny: SimpleNamespace) -> None:
-    claim = Answer(site="b", inventory=inventory("b"))
-    roster = roll(tiny, {2: Answer(site="a", inventory=inventory("a")), 3: claim, 4: claim})
+def test_a_node_that_is_not_on_the_roster_is_never_spoken_to(tiny: SimpleNamespace) -> None:
+    spoken: list[int] = []
+
+    class Listening(InProcessGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            sent = list(messages)
+            spoken.extend(message.metadata.dst_node_id for message in sent)
+            return super().push_messages(sent)
+
+    content = RecordDict({ANSWER: pack_text(Answer(site="a", inventory=inventory("a")))})
+    grid = Listening({node: answering(content) for node in (2, 3, 4)})
+    roster = call_roll(Exchange(grid), tiny.make_study(), {"a": 2, "b": 3})
+    assert spoken == [2, 3]
+    assert [(fault.site, fault.code) for fault in roster.faults] == [("b", "wrong-site")]
+
+
+def test_a_site_that_was_never_admitted_is_named_before_anything_is_sent(tiny: SimpleNamespace) -> None:
+    admitted = roster_file.Roster(sites={"a": roster_file.RosterSite(node=2)})
+    with pytest.raises(StudyError, match="the roster lacks b"):
+        admitted_nodes(tiny.make_study(), admitted)
+    assert admitted_nodes(tiny.make_study(["a"]), admitted) == {"a": 2}
+
+
+def test_the_roll_call_waits_for_an_absent_site_no_longer_than_the_deadline(tiny: SimpleNamespace) -> None:
+    class Without(InProcessGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            sent = list(messages)
+            return super().push_messages(sent) if sent[0].metadata.dst_node_id == 2 else [""]
+
+        def get_node_ids(self) -> Iterable[int]:
+            return [2]
+
+    grid = Without({2: answering(RecordDict({ANSWER: pack_text(Answer(site="a", inventory=inventory("a")))}))})
+    roster = call_roll(Exchange(grid), tiny.make_study(federation="deadline_s = 0.15"), {"a": 2, "b": 3})
     assert list(roster.members) == ["a"]
-    assert [(fault.site, fault.code) for fault in roster.faults] == [("b", "named-by-two-nodes")]
-
-
-def test_the_roll_call_waits_for_nodes_no_longer_than_the_deadline(tiny: SimpleNamespace) -> None:
-    roster = roll(tiny, {2: Answer(site="a", inventory=inventory("a"))}, federation="deadline_s = 0.15")
-    assert list(roster.members) == ["a"] and roster.faults[0].code == "no-answer"
+    assert [(fault.site, fault.code) for fault in roster.faults] == [("b", "unreachable")]

@@ -61,7 +61,7 @@ def test_a_study_comes_back_from_its_text(tiny: SimpleNamespace) -> None:
 
 
 def test_a_run_configuration_with_a_typo_or_a_gap_is_refused() -> None:
-    assert read_run_config({"study": "s.toml", "out": "run", "resume": True}).resume
+    assert read_run_config({"study": "s.toml", "out": "run", "roster": "r.toml", "resume": True}).resume
     with pytest.raises(StudyError, match="stdy"):
         read_run_config({"stdy": "s.toml", "out": "run"})
     with pytest.raises(StudyError, match="study"):

@@ -13,7 +13,13 @@ ALLOWED = {
     "simulations": {"simulations", "client", "server", "common"},
 }
 FLOWER = {
-    *("client/app.py", "common/records.py", "simulations/grid.py", "simulations/federation.py"),
+    *(
+        "client/app.py",
+        "common/records.py",
+        "common/frozen_message.py",
+        "simulations/grid.py",
+        "simulations/federation.py",
+    ),
     *("simulations/process_grid.py", "simulations/ray_engine.py"),
 }
 """Files outside server/ that may know Flower."""

@@ -65,6 +65,7 @@ def test_the_tree_of_errors_is_the_documented_one():
         "ReleaseError": ("GliofedError", 4, "release"),
         "PolicyError": ("GliofedError", 5, "policy"),
         "FederationError": ("GliofedError", 6, "federation"),
+        "RunFailedError": ("FederationError", 7, "run-failed"),
     }
 
 
@@ -78,7 +79,9 @@ def test_the_bundle_that_flower_ships_holds_the_code_and_nothing_else():
         assert Path(*module.split(".")).with_suffix(".py") in shipped
 
 
-@pytest.mark.parametrize("name", ["GliofedError", "StudyError", "DataError", "ReleaseError", "FederationError"])
+@pytest.mark.parametrize(
+    "name", ["GliofedError", "StudyError", "DataError", "ReleaseError", "FederationError", "RunFailedError"]
+)
 def test_an_error_is_one_clear_text_and_its_own_exit_code(name, capsys):
     error = getattr(errors, name)
     app = console.new_app("fails", "gliofed-sim fail")
