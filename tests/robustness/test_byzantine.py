@@ -94,7 +94,7 @@ def run(hospitals: SimpleNamespace, study: Study, name: str, attack: Attack | No
     for site in SITES:
         for case in hospitals.held_out[site].cases:
             volume = segment_volume(model, np.stack([case.slices(sequence) for sequence in STRUCTURAL]))
-            found.append(dice(volume[0] > 0, case.labels() > 0))
+            found.append(dice(volume[0] > 0.5, case.labels() > 0))
     return result, float(np.mean(found))
 
 
