@@ -40,7 +40,7 @@ from server.gate import Accepted
 from server.journal import Journal
 from server.result import WITHDRAWN, SiteFault
 from server.stages import StageModel, earlier_weights
-from server.update_norms import norms_of, outliers
+from server.update_norms import lengths_of, norms_of, outliers
 
 LARGE_NORM = "large-norm"
 
@@ -120,7 +120,8 @@ class OneRound:
     ) -> None:
         """Note how far each update leads, and take out those that lead too far beside the others."""
         norms = {update.site: norms_of(tensors, update, self.model.grouping) for update in outcome.updates}
-        found = outliers(norms, past, self.journal.study.gate.norm_limit)
+        limit, lengths = self.journal.study.gate.norm_limit, lengths_of(tensors, self.model.grouping)
+        found = outliers(norms, lengths, past, limit)
         outcome.updates = [update for update in outcome.updates if update.site not in found]
         for site, outlier in found.items():
             kept = {key: outcome.sites[site][key] for key in ("bytes_down", "bytes_up", "seconds")}

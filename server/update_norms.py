@@ -1,8 +1,9 @@
 """How far an update leads away from the global model, beside how far the others lead: an outlier does not count.
 
 The cohort of a group is the sites that sent it in this round. Where these are fewer than three, none of them could be
-told from the rest, and each is held against its own accepted updates of the stage's earlier rounds; in the first round
-it passes.
+told from the rest, and each is held against its own accepted updates of the stage's earlier rounds, or against a tenth
+of the group's own length where that is more: a head that few batches touch may hardly move in one round and well in the
+next. In the first round such a group passes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from common.parameters import PLAIN, STATISTICS, Grouping, StateDict, group_of
 from server.aggregation.weighted import SpooledUpdate
 
 FEWEST_IN_COHORT = 3
+LEAST_SHARE = 0.1
+"""Share of a group's length below which a site's own past is no measure."""
 
 Norms = Mapping[str, Mapping[str, float]]
 """Site → group → Euclidean norm of (update - global model)."""
@@ -28,8 +31,8 @@ class Outlier:
     """A site's group whose norm exceeds the limit.
 
     Attributes:
-        norm, usual: of this update, and the median that it is held against.
-        own: whether that is the median of the site's own earlier updates, for want of other sites.
+        norm, usual: of this update, and what it is held against.
+        own: whether that is the site's own past, for want of other sites.
     """
 
     site: str
@@ -40,8 +43,8 @@ class Outlier:
 
     def __str__(self) -> str:
         """Return the reason as a reader wants it."""
-        whose = "its own earlier rounds'" if self.own else "the cohort's"
-        return f"{self.site} moved {self.group} by {self.norm:.3g}, {whose} median is {self.usual:.3g}"
+        measure = "its own past's measure is" if self.own else "the cohort's median is"
+        return f"{self.site} moved {self.group} by {self.norm:.3g}, {measure} {self.usual:.3g}"
 
 
 def norms_of(current: StateDict, update: SpooledUpdate, grouping: Grouping = PLAIN) -> dict[str, float]:
@@ -56,13 +59,26 @@ def norms_of(current: StateDict, update: SpooledUpdate, grouping: Grouping = PLA
     return {group: square**0.5 for group, square in sorted(squares.items())}
 
 
-def outliers(norms: Norms, past: Iterable[Mapping[str, Any]], limit: float) -> dict[str, Outlier]:
+def lengths_of(current: StateDict, grouping: Grouping = PLAIN) -> dict[str, float]:
+    """Return the Euclidean length of each group of the global model."""
+    squares: dict[str, float] = {}
+    for name in sorted(current):
+        if current[name].is_floating_point():
+            group = group_of(name, grouping)
+            squares[group] = squares.get(group, 0.0) + float(current[name].double().square().sum())
+    return {group: square**0.5 for group, square in squares.items()}
+
+
+def outliers(
+    norms: Norms, lengths: Mapping[str, float], past: Iterable[Mapping[str, Any]], limit: float
+) -> dict[str, Outlier]:
     """Return the sites with a group whose norm exceeds `limit` times the usual, each with the group that does so most.
 
     A median of zero (most sites did not move) is no measure, and refuses nobody.
 
     Args:
         norms: of this round's updates.
+        lengths: of the global model's groups.
         past: the records of the stage's earlier rounds.
         limit: of the study; 0 refuses nobody.
     """
@@ -72,8 +88,11 @@ def outliers(norms: Norms, past: Iterable[Mapping[str, Any]], limit: float) -> d
         for group, norm in norms[site].items():
             cohort = [norms[other][group] for other in norms if group in norms[other]]
             own = len(cohort) < FEWEST_IN_COHORT
-            values = earlier.get((site, group), []) if own else cohort
-            usual = median(values) if values else 0.0
+            before = earlier.get((site, group), [])
+            if own:
+                usual = max(median(before), LEAST_SHARE * lengths.get(group, 0.0)) if before else 0.0
+            else:
+                usual = median(cohort)
             worst = found.get(site)
             if 0 < limit * usual < norm and (worst is None or norm / usual > worst.norm / worst.usual):
                 found[site] = Outlier(site, group, norm, usual, own)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from client.app import make_app
 from client.data.cache import LabelKind, write_case
@@ -184,3 +185,27 @@ def test_a_cross_fit_trains_two_more_generators_on_half_the_patients_and_does_no
     whole, first, second = (record["sites"]["a"]["patients"]["shared"] for record in records[:3])
     assert (whole, first, second) == (6, 3, 3)
     assert load_release(done.out).stages == (Stage.GENERATOR, Stage.SYNTHESISER)
+
+
+def test_real_networks_train_while_norms_and_a_discriminator_stay_at_their_sites(
+    hospitals: dict[str, Path], tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    study = tiny.make_study(
+        aggregation='local_norms = true\nproximal_weight = 0.1\nserver_optimiser = "momentum"\nbeta_1 = 0.5',
+        stages__generator="rounds = 2\nlocal_steps = 1\nbatch_size = 2\ndiscriminator = 'local'",
+        stages__segmenter="rounds = 2\nlocal_steps = 1\nbatch_size = 2",
+    )
+    client = make_app(tiny.open_cached, Bench(device=torch.device("cpu")))
+    done = run_federation(study, hospitals, tmp_path / "run", client=client)
+    done.require_complete()
+    assert done.faults == ()
+    groups = load_release(done.out).manifest.stages[Stage.GENERATOR].lineage.groups
+    assert groups["norms"] == groups["shared"] == ("a", "b") and "local" not in groups
+    kept = {name for path in tmp_path.glob("sites/b/work/state/*/generator/2.local.safetensors")
+            for name in load_file(path)}  # fmt: skip
+    assert any(name.startswith("discriminator.trunk") for name in kept) and any(".encode." in name for name in kept)
+    first = load_file(done.out / "rounds" / "generator" / "1" / "global.safetensors")
+    last = load_file(done.out / "rounds" / "generator" / "2" / "global.safetensors")
+    same = {name for name in first if torch.equal(first[name], last[name])}
+    assert {name for name in first if name.startswith("discriminator.")} <= same
+    assert not any(name.startswith("generator.backbone.decode") for name in same)

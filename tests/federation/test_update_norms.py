@@ -10,11 +10,18 @@ import torch
 from safetensors.torch import save_file
 
 from server.aggregation.weighted import SpooledUpdate
-from server.update_norms import norms_of, outliers
+from server.update_norms import Outlier, lengths_of, norms_of
+from server.update_norms import outliers as outliers_of
 
 
 def past(*norms: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     return [{"sites": {site: {"code": "ok", "norms": groups} for site, groups in each.items()}} for each in norms]
+
+
+def outliers(
+    norms: dict[str, dict[str, float]], past: list[dict[str, Any]], limit: float, length: float = 0.0
+) -> dict[str, Outlier]:
+    return outliers_of(norms, {"shared": length, "domain/a:T1": length}, past, limit)
 
 
 def test_a_norm_is_the_distance_to_the_global_model_group_by_group(tmp_path: Path) -> None:
@@ -44,7 +51,7 @@ def test_two_sites_are_no_cohort_and_each_is_held_against_its_own_past() -> None
     before = past({"a": {"shared": 1.0}, "b": {"shared": 900.0}})
     assert outliers(now, before, limit=10.0) == {}
     grown = outliers(now, past({"a": {"shared": 1.0}, "b": {"shared": 99.0}}), limit=10.0)
-    assert set(grown) == {"b"} and grown["b"].own and "its own earlier rounds" in str(grown["b"])
+    assert set(grown) == {"b"} and grown["b"].own and "its own past's measure is 99" in str(grown["b"])
 
 
 def test_a_head_of_one_owner_is_held_against_that_owners_past() -> None:
@@ -52,6 +59,14 @@ def test_a_head_of_one_owner_is_held_against_that_owners_past() -> None:
     now = {"a": {"shared": 1.0, "domain/a:T1": 50.0}} | others
     assert outliers(now, past({"a": {"domain/a:T1": 6.0}}), limit=10.0) == {}
     assert outliers(now, past({"a": {"domain/a:T1": 4.0}}), limit=10.0)["a"].group == "domain/a:T1"
+
+
+def test_a_head_that_hardly_moved_before_may_move_by_its_own_length() -> None:
+    current = {"heads.a:T1.w": torch.full((4,), 2.0), "seen": torch.tensor(3)}
+    assert lengths_of(current) == {"domain/a:T1": 4.0}
+    before = past({"a": {"domain/a:T1": 1e-6}})
+    assert outliers({"a": {"domain/a:T1": 4.0}}, before, limit=10.0, length=4.0) == {}
+    assert set(outliers({"a": {"domain/a:T1": 4.1}}, before, limit=10.0, length=4.0)) == {"a"}
 
 
 def test_refused_updates_of_earlier_rounds_are_no_measure() -> None:
