@@ -16,9 +16,11 @@ from client.app import make_app
 from client.assessment.examination import Examination, Observed
 from client.data.cache import open_case, write_case
 from common.assessment.dossier import DOSSIER, Dossier, read_dossier
+from common.console import run
 from common.errors import DataError, ReleaseError
 from common.release import load_release
 from common.sequences import Sequence
+from server.cli import PROGRAM, app
 from server.result import RunResult
 from simulations.federation import run_federation
 
@@ -86,6 +88,17 @@ def test_the_sites_sums_add_up_to_the_mean_over_all_patients_and_the_release_car
     assert {site: each.patients for site, each in error.sites.items()} == {"a": 3, "b": 1}
     assert error.worst_site == max(numbers, key=lambda site: sum(numbers[site]) / len(numbers[site]))
     assert done.release is not None and load_release(done.release).assessment() == hospital.dossier()
+
+
+def test_verify_tells_who_judged_the_release_and_what_they_say(
+    hospital: Hospital, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = hospital.run()
+    assert run(app, PROGRAM, ["verify", str(done.out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["assessment"]
+    assert said["sites"] == {"a": "ok", "b": "ok"} and said["figures"][0]["patients"] == 4
+    assert run(app, PROGRAM, ["verify", str(done.out)]) == 0
+    assert "worst site" in capsys.readouterr().out
 
 
 def test_what_is_not_declared_stays_at_the_site(hospital: Hospital) -> None:
