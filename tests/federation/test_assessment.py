@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+import client.app
 import server.assessment
 from client.app import make_app
 from client.assessment.examination import Examination, Observed
 from client.data.cache import open_case, write_case
 from common.assessment.dossier import DOSSIER, Dossier, read_dossier
+from common.assessment.findings import Findings, Sums
 from common.console import run
 from common.errors import DataError, ReleaseError
 from common.release import load_release
@@ -53,14 +55,14 @@ class Hospital:
 
     def run(self, out: str = "run", resume: bool = False, **changes: Any) -> RunResult:
         study = self.tiny.make_study(**{**STUDY, **changes})
-        client = make_app(self.tiny.open_cached, self.tiny.bench, self.assessor_of)
+        judged = make_app(self.tiny.open_cached, self.tiny.bench, self.assessor_of)
         root = self.consortium.root
         return run_federation(
             study,
             self.consortium.sites,
             root / out,
             resume=resume,
-            client=client,
+            client=judged,
             build=self.tiny.build,
         )
 
@@ -216,6 +218,31 @@ def test_an_assessor_that_fails_costs_its_own_figures_and_leaves_as_a_code(hospi
     assert hospital.dossier().sites["a"].failed == {"translation": "data"}
     assert "scans" not in (hospital.consortium.root / "run" / DOSSIER).read_text()
     assert set(hospital.dossier().matrix[0].sites) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        ({"weights": "1" * 64}, "wrong-site"),
+        ({"sums": {"translation/released/FLAIR": Sums(patients=3, totals=(1.0, 1.0), squares=(1.0, 1.0))}},
+         "malformed-assessment"),
+        ({"sums": {"translation/released/T2": Sums(patients=3, totals=(999.0, 1.0), squares=(1.0, 1.0))}},
+         "malformed-assessment"),
+    ],
+)  # fmt: skip
+def test_a_site_that_says_what_it_may_not_is_named_and_the_others_count(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any], code: str
+) -> None:
+    honest = client.app.assess_once
+
+    def lying(site: Any, *others: Any) -> Findings:
+        said = honest(site, *others)
+        return said.model_copy(update=lie) if site.name == "b" else said
+
+    monkeypatch.setattr(client.app, "assess_once", lying)
+    done = hospital.run()
+    assert {site: each.code for site, each in hospital.dossier().sites.items()} == {"a": "ok", "b": code}
+    assert set(hospital.dossier().matrix[0].sites) == {"a"} and done.status == "complete"
 
 
 def test_a_refused_release_is_none_and_its_reason_stands(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
