@@ -11,7 +11,7 @@ from common.roster_file import load_roster
 from common.study import load_study
 from server.config import read_run_config
 from server.continuation import continuing
-from server.events import AlarmRaised, Event, Listener, RoundFinished, RunFinished, SiteAnswered
+from server.events import AlarmRaised, Event, Listener, RoundFinished, RunFinished, SiteAnswered, SiteAssessed
 from server.rounds import run_study
 from server.stages import ModelBuilder
 
@@ -35,6 +35,8 @@ def log_event(event: Event) -> None:
             )
         case RoundFinished(stage, number, rounds, record):
             log.info("%s round %d of %d counts, %.1f s", stage, number, rounds, record["seconds"])
+        case SiteAssessed(site, code):
+            log.info("assessment: %s %s", site, code)
         case RunFinished(result):
             log.info("run %s is %s", result.run, result.status)
         case _:

@@ -40,6 +40,7 @@ from common.records import (
 from common.release import file_digest
 from common.settings.stages import Stage
 from common.study import Study
+from server.events import AssessmentStarted, Listener, SiteAssessed, ignore
 from server.exchange import Exchange, Reply
 from server.journal import Journal
 from server.roster import Roster
@@ -55,7 +56,9 @@ REFUSALS: tuple[Refusal, ...] = (limits.refusal,)
 GROUP = "assessment"
 
 
-def assess_release(exchange: Exchange, journal: Journal, plan: Plan, roster: Roster) -> Dossier | None:
+def assess_release(
+    exchange: Exchange, journal: Journal, plan: Plan, roster: Roster, on_event: Listener = ignore
+) -> Dossier | None:
     """Return what the sites say of the run's averaged weights, also in `<out>/assessment.json`; None if not asked for.
 
     A site that is silent, or says what it may not, is named with its code.
@@ -72,10 +75,11 @@ def assess_release(exchange: Exchange, journal: Journal, plan: Plan, roster: Ros
     if written is not None and written.weights == digest and written.refusal is None:
         return written
     heard: dict[str, Findings | str] = dict.fromkeys(sorted(roster.members), "no-answer")
+    on_event(AssessmentStarted(tuple(heard)))
     for reply in _ask(exchange, journal, plan, roster, weights):
         site = roster.site_of(reply.node)
         heard[site] = _read(reply, site, study, plan, digest)
-        log.info("assessment: %s %s", site, heard[site] if isinstance(heard[site], str) else OK)
+        on_event(SiteAssessed(site, _status(heard[site]).code))
     dossier = reduced(study, digest, heard)
     write_whole(journal.out / DOSSIER, dossier.to_bytes())
     return dossier

@@ -93,6 +93,21 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
+class AssessmentStarted:
+    """The weights that are to become a release have been sent to `sites`, to be judged there."""
+
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SiteAssessed:
+    """What a site says of them counts (`ok`), or why not."""
+
+    site: str
+    code: str
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """The run is over, in whatever way."""
 
@@ -108,6 +123,8 @@ Event = (
     | AlarmRaised
     | RoundFinished
     | StageFinished
+    | AssessmentStarted
+    | SiteAssessed
     | RunFinished
 )
 Listener = Callable[[Event], None]

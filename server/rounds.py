@@ -132,7 +132,7 @@ class _Run:
 
     def _assess(self, plan: Plan, roster: Roster) -> Dossier | None:
         """Let the sites judge the averaged models, where the study asks; end the run where that forbids a release."""
-        dossier = assess_release(self.exchange, self.journal, plan, roster)
+        dossier = assess_release(self.exchange, self.journal, plan, roster, self.on_event)
         if dossier is not None and dossier.refusal is not None:
             raise _RunOverError(INCOMPLETE, f"the release is refused: {dossier.refusal}")
         return dossier

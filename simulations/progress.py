@@ -66,10 +66,12 @@ class StepCount:
         """Take an event; return what is going on, and a line to keep, empty for most events."""
         from server.events import (
             AlarmRaised,
+            AssessmentStarted,
             RoundFinished,
             RoundStarted,
             RunPlanned,
             SiteAnswered,
+            SiteAssessed,
             SiteProgress,
             StageStarted,
         )
@@ -89,6 +91,10 @@ class StepCount:
             line = f"{event.stage} {event.round}: {event.site} does not count ({event.code})"
         elif isinstance(event, AlarmRaised):
             line = f"{event.stage} {event.round}: {event.alarm.site} alarms ({event.alarm.kind})"
+        elif isinstance(event, AssessmentStarted):
+            self.text = "the sites judge the release"
+        elif isinstance(event, SiteAssessed) and event.code != "ok":
+            line = f"assessment: {event.site} does not count ({event.code})"
         elif isinstance(event, RoundFinished):
             self.before += self._round_steps(event.stage)
             metrics = list(event.record["metrics"].items())[:SHOWN_METRICS]

@@ -1,7 +1,7 @@
 """What a site reaches by itself: the study's generator and segmenter, trained on its own patients alone, never sent.
 
-Rounds, steps, rates and moving average are those of the federation, of which this is the case of one site. A killed
-training begins anew, and ends in the same weights.
+Rounds, steps, rates and moving average are those of the federation, of which this is the case of one site; an optimiser
+of the coordinator has no part in it. A killed training begins anew, and ends in the same weights.
 """
 
 from __future__ import annotations

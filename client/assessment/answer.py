@@ -10,7 +10,7 @@ from torch import nn
 
 from client.assessment import catalogue
 from client.assessment.alone import train_alone
-from client.assessment.examination import Assessor, Examination, Observed
+from client.assessment.examination import Assessor, Examination, Observed, joined
 from client.assessment.register import Cohort, Register, only
 from client.compilation import make_ready
 from client.precision import computing_in
@@ -51,34 +51,45 @@ def assess_once(
 
 
 def _assess(site: Site, request: AssessmentRequest, cohort: Cohort, bench: Bench, assessor_of: AssessorOf) -> Findings:
-    """Run every assessor that the study asks for; one that fails costs none of the others."""
+    """Run every assessor that the study asks for, and count what they saw."""
     declared = declared_by(request.study, request.plan, site.name)
-    observed: dict[str, Observed] = {}
     failed: dict[str, str] = {}
     with torch.random.fork_rng(devices=[]), deterministic_on_cpu(bench.device):
-        exam = _open(site, request, cohort, bench)
-        if request.study.assessment.site_alone:
-            try:
-                exam = replace(exam, alone=train_alone(site, request, exam.training, bench))
-            except GliofedError as error:
-                log.warning("the site could not train by itself: %s", error)
-                failed[SITE_ALONE] = code_of(error)
-        for name in declared:
-            torch.manual_seed(derive_seed(request.study.seed, site.name, "assessment", name))
-            try:
-                with torch.no_grad(), computing_in(request.study.training.precision):
-                    observed[name] = assessor_of(name)(exam)
-            except GliofedError as error:
-                log.warning("the assessor %s failed: %s", name, error)
-                failed[name] = code_of(error)
-    every = Observed(
-        values={key: entry for each in observed.values() for key, entry in each.values.items()},
-        bins={key: entry for each in observed.values() for key, entry in each.bins.items()},
-        features={key: entry for each in observed.values() for key, entry in each.features.items()},
-    )
+        exam = _with_alone(_open(site, request, cohort, bench), site, request, bench, failed)
+        observed = _observe(exam, tuple(declared), assessor_of, failed)
     names = {name: kind for kinds in declared.values() for name, kind in kinds.items()}
-    counted = allow_findings(every, names, request.digest, site.policy, request.study)
+    counted = allow_findings(joined(observed), names, request.digest, site.policy, request.study)
     return counted.model_copy(update={"failed": failed})
+
+
+def _observe(
+    exam: Examination, names: tuple[str, ...], assessor_of: AssessorOf, failed: dict[str, str]
+) -> list[Observed]:
+    """Return what each assessor saw; one that fails costs none of the others, and is added to `failed`."""
+    observed = []
+    for name in names:
+        torch.manual_seed(derive_seed(exam.study.seed, exam.site, "assessment", name))
+        try:
+            with torch.no_grad(), computing_in(exam.study.training.precision):
+                observed.append(assessor_of(name)(exam))
+        except GliofedError as error:
+            log.warning("the assessor %s failed: %s", name, error)
+            failed[name] = code_of(error)
+    return observed
+
+
+def _with_alone(
+    exam: Examination, site: Site, request: AssessmentRequest, bench: Bench, failed: dict[str, str]
+) -> Examination:
+    """Add what the site trains by itself, where the study asks for it."""
+    if not exam.study.assessment.site_alone:
+        return exam
+    try:
+        return replace(exam, alone=train_alone(site, request, exam.training, bench))
+    except GliofedError as error:
+        log.warning("the site could not train by itself: %s", error)
+        failed[SITE_ALONE] = code_of(error)
+        return exam
 
 
 def _open(site: Site, request: AssessmentRequest, cohort: Cohort, bench: Bench) -> Examination:

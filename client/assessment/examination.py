@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +64,16 @@ class Observed:
     values: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
     bins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+
+
+def joined(observed: Iterable[Observed]) -> Observed:
+    """Return what several assessors saw; their names differ."""
+    every = list(observed)
+    return Observed(
+        values={name: each for seen in every for name, each in seen.values.items()},
+        bins={name: each for seen in every for name, each in seen.bins.items()},
+        features={name: each for seen in every for name, each in seen.features.items()},
+    )
 
 
 Assessor = Callable[[Examination], Observed]

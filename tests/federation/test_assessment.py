@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 
+import client.app
 import server.assessment
 from client.app import make_app
 from client.assessment.examination import Examination, Observed
 from client.data.cache import open_case, write_case
 from common.assessment.dossier import DOSSIER, Dossier, read_dossier
+from common.assessment.findings import Findings, Sums
+from common.console import run
 from common.errors import DataError, ReleaseError
 from common.release import load_release
 from common.sequences import Sequence
+from server.cli import PROGRAM, app
 from server.result import RunResult
 from simulations.federation import run_federation
 
@@ -52,14 +56,14 @@ class Hospital:
 
     def run(self, out: str = "run", resume: bool = False, **changes: Any) -> RunResult:
         study = self.tiny.make_study(**{**STUDY, **changes})
-        client = make_app(self.tiny.open_cached, self.tiny.bench, self.assessor_of)
+        judged = make_app(self.tiny.open_cached, self.tiny.bench, self.assessor_of)
         root = self.consortium.root
         return run_federation(
             study,
             self.consortium.sites,
             root / out,
             resume=resume,
-            client=client,
+            client=judged,
             build=self.tiny.build,
         )
 
@@ -87,6 +91,17 @@ def test_the_sites_sums_add_up_to_the_mean_over_all_patients_and_the_release_car
     assert {site: each.patients for site, each in error.sites.items()} == {"a": 3, "b": 1}
     assert error.worst_site == max(numbers, key=lambda site: sum(numbers[site]) / len(numbers[site]))
     assert done.release is not None and load_release(done.release).assessment() == hospital.dossier()
+
+
+def test_verify_tells_who_judged_the_release_and_what_they_say(
+    hospital: Hospital, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = hospital.run()
+    assert run(app, PROGRAM, ["verify", str(done.out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["assessment"]
+    assert said["sites"] == {"a": "ok", "b": "ok"} and said["figures"][0]["patients"] == 4
+    assert run(app, PROGRAM, ["verify", str(done.out)]) == 0
+    assert "worst site" in capsys.readouterr().out
 
 
 def test_what_is_not_declared_stays_at_the_site(hospital: Hospital) -> None:
@@ -205,6 +220,31 @@ def test_an_assessor_that_fails_costs_its_own_figures_and_leaves_as_a_code(hospi
     assert hospital.dossier().sites["a"].failed == {"translation": "data"}
     assert "scans" not in (hospital.consortium.root / "run" / DOSSIER).read_text()
     assert set(hospital.dossier().matrix[0].sites) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        ({"weights": "1" * 64}, "wrong-site"),
+        ({"sums": {"translation/released/FLAIR": Sums(patients=3, totals=(1.0, 1.0), squares=(1.0, 1.0))}},
+         "malformed-assessment"),
+        ({"sums": {"translation/released/T2": Sums(patients=3, totals=(999.0, 1.0), squares=(1.0, 1.0))}},
+         "malformed-assessment"),
+    ],
+)  # fmt: skip
+def test_a_site_that_says_what_it_may_not_is_named_and_the_others_count(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any], code: str
+) -> None:
+    honest = client.app.assess_once
+
+    def lying(site: Any, *others: Any) -> Findings:
+        said = honest(site, *others)
+        return said.model_copy(update=lie) if site.name == "b" else said
+
+    monkeypatch.setattr(client.app, "assess_once", lying)
+    done = hospital.run()
+    assert {site: each.code for site, each in hospital.dossier().sites.items()} == {"a": "ok", "b": code}
+    assert set(hospital.dossier().matrix[0].sites) == {"a"} and done.status == "complete"
 
 
 def test_a_refused_release_is_none_and_its_reason_stands(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ import pytest
 from common.plan import Plan, SiteInventory
 from common.settings.stages import Stage
 from server.events import (
+    AssessmentStarted,
     RoundFinished,
     RoundStarted,
     RunPlanned,
     SiteAnswered,
+    SiteAssessed,
     SiteProgress,
     StageFinished,
     StageStarted,
@@ -88,3 +90,10 @@ def test_the_bar_says_which_site_is_at_work(study, text):
     count = StepCount(study)
     shown = [count.hear(event)[0] for event in one_round(Stage.GENERATOR, 1, 3, 1)]
     assert text in shown
+
+
+def test_the_assessment_is_named_and_a_site_without_figures_leaves_a_line(study):
+    count = StepCount(study)
+    assert count.hear(AssessmentStarted(SITES)) == ("the sites judge the release", "")
+    assert count.hear(SiteAssessed("hospital-a", "ok"))[1] == ""
+    assert count.hear(SiteAssessed("hospital-b", "late"))[1] == "assessment: hospital-b does not count (late)"
