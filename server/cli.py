@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the command line or the study is wrong; 4 the release is d
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +60,10 @@ def verify(
         columns = ["measure", "of", "model", "all sites", "patients", "worst site"]
         figures = [[_text(cell) for cell in row.values()] for row in facts["assessment"]["figures"]]
         console.print_table(f"what the sites say: {_text(facts['assessment']['sites'])}", columns, figures)
+    if facts["assessment"] and facts["assessment"]["attacks"]:
+        columns = ["attack", "measure", "reached", "at most", "patients"]
+        played = [[_text(cell) for cell in row.values()] for row in facts["assessment"]["attacks"]]
+        console.print_table("what attacks at the sites achieved", columns, played)
 
 
 def study_facts(study: Study) -> dict[str, Any]:
@@ -142,6 +147,7 @@ def assessment_facts(release: Release) -> dict[str, Any] | None:
             }
             for row in dossier.matrix
         ],
+        "attacks": [asdict(row) for row in dossier.attacks],
     }
 
 

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from common.settings.frozen import Frozen
 from common.settings.stages import Stage
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """One attack as a reader wants it: what was attacked and measured, what it reached, its bound, on whom."""
+
+    attack: str
+    measure: str
+    reached: float
+    at_most: float
+    patients: str
 
 
 class MembershipFigure(Frozen):
@@ -33,6 +46,15 @@ class MembershipFigures(Frozen):
     confidence: float
     attacks: dict[str, MembershipFigure]
 
+    @property
+    def rows(self) -> tuple[AttackRow, ...]:
+        """The areas."""
+        return tuple(
+            AttackRow(f"membership {name}", "area under ROC", each.auc, each.auc_at_most,
+                      f"{each.members} trained on, {each.strangers} held out")
+            for name, each in self.attacks.items()
+        )  # fmt: skip
+
 
 class MemorisationFigure(Frozen):
     """How many drawings of one model are copies, over all sites that could say.
@@ -55,3 +77,12 @@ class MemorisationFigures(Frozen):
 
     confidence: float
     stages: dict[Stage, MemorisationFigure]
+
+    @property
+    def rows(self) -> tuple[AttackRow, ...]:
+        """The shares of copies."""
+        return tuple(
+            AttackRow(f"copies by {stage.value}", "share", each.copied / each.patients, each.share_at_most,
+                      f"{each.patients} held out")
+            for stage, each in self.stages.items()
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from common.assessment.attack_figures import MembershipFigures, MemorisationFigures
+from common.assessment.attack_figures import AttackRow, MembershipFigures, MemorisationFigures
 from common.errors import ReleaseError
 from common.sequences import Sequence
 from common.settings.frozen import Frozen
@@ -131,6 +131,12 @@ class Dossier(Frozen):
     memorisation: MemorisationFigures | None = None
     refusal: str | None = None
     research_use_only: Literal[True] = True
+
+    @property
+    def attacks(self) -> tuple[AttackRow, ...]:
+        """What every attack achieved, with its bound."""
+        rows = () if self.membership is None else self.membership.rows
+        return rows if self.memorisation is None else (*rows, *self.memorisation.rows)
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes, the same for the same dossier."""

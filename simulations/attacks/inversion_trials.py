@@ -65,13 +65,13 @@ def trials(
     image = read_off(*one_step(linear, first)).reshape(first.images.shape)
     yield _trial("one linear layer", "one patient, one step", image, first, reference[:1])
     for name, (count, update) in updates.items():
-        yield _searched("small CNN", name, cnn, update, single.of(range(count)), reference[:1], seed, steps)
+        yield searched("small CNN", name, cnn, update, single.of(range(count)), reference[:1], seed, steps)
     assert patients.images.shape[1] == INPUTS  # noqa: S101
     name, (_, update) = next(iter(updates.items()))
-    yield _searched("identifier, tiny", name, identifier, update, patients.of([0]), reference, seed, steps)
+    yield searched("identifier, tiny", name, identifier, update, patients.of([0]), reference, seed, steps)
 
 
-def _searched(
+def searched(
     network: str, name: str, model: nn.Module, update: Update, shown: Shown, reference: Tensor, seed: int, steps: int
 ) -> InversionTrial:
     """Let a network send an update of these patients, and search the image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +21,13 @@ from client.data.cache import LabelKind, write_case
 from client.data.dataset import CaseStore
 from client.training.fixed_slices import fixed_slices
 from client.training.tasks import Bench
+from common import console
 from common.assessment.dossier import DOSSIER, Dossier, read_dossier
 from common.errors import DataError, StudyError
 from common.parameters import SHARED
 from common.sequences import STRUCTURAL, Domain, Sequence
 from common.settings.stages import Stage
+from server.cli import PROGRAM, app
 from server.result import RunResult
 from simulations.federation import run_federation
 
@@ -182,10 +185,16 @@ def test_a_model_that_learnt_nothing_passes_the_same_limits(hospital: Any, feder
     assert dossier.memorisation.stages[Stage.GENERATOR].share_at_most == pytest.approx(1 - 0.05 ** (1 / 8))
 
 
-def test_without_limits_the_same_figures_stand_beside_a_release(hospital: Any, federation: Any) -> None:
+def test_without_limits_the_same_figures_stand_beside_a_release_and_are_shown(
+    hospital: Any, federation: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     done, dossier = federation(hospital(12), bench(keeps=True))
     assert done.status == "complete" and done.release is not None
     assert dossier.membership.attacks["generator/drawn"].auc == 1.0
+    assert console.run(app, PROGRAM, ["verify", str(done.release), "--json"]) == 0
+    rows = {row["attack"]: row for row in json.loads(capsys.readouterr().out)["assessment"]["attacks"]}
+    assert rows["membership generator/drawn"]["at_most"] == 1.0
+    assert rows["copies by generator"]["patients"] == "4 held out"
 
 
 def test_a_limit_that_the_patients_cannot_show_refuses_and_says_how_many_would(hospital: Any, federation: Any) -> None:

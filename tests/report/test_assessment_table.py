@@ -1,5 +1,6 @@
 import pytest
 
+from common.assessment.attack_figures import MembershipFigure, MembershipFigures
 from common.assessment.dossier import Distance, Dossier, Figure, MatrixRow, Roc, RocArea, SiteStatus
 from common.sequences import Sequence
 from simulations.report.assessment_table import heat_tables
@@ -85,3 +86,14 @@ def test_the_page_shows_them_and_names_who_said_nothing(summary, gallery, dossie
     assert "hospital-d (late)" in section and "hospital-c could not measure segmentation" in section
     assert "No FID" in section and "0.710 … 0.780" in section
     assert 'id="assessment"' not in render_page(summary, gallery)
+
+
+def test_the_page_shows_what_attacks_achieved_beside_their_bounds(summary, gallery, dossier):
+    figure = MembershipFigure(members=30, strangers=10, auc=0.51, auc_at_most=0.66, caught=0.1, caught_at_most=0.24,
+                              sites={"hospital-a": 0.51})  # fmt: skip
+    attacked = dossier.model_copy(
+        update={"membership": MembershipFigures(confidence=0.95, attacks={"segmenter/loss": figure})}
+    )
+    page = render_page(summary, gallery, dossier=attacked)
+    assert "membership segmenter/loss" in page and "30 trained on, 10 held out" in page
+    assert "0.66" in page and "What attacks achieved" not in render_page(summary, gallery, dossier=dossier)
