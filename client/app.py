@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
 from client.assessment import catalogue
 from client.assessment.answer import AssessorOf, assess_once
 from client.config import load_site
-from client.privacy.outbound import Outgoing, allow_inventory, allow_update, code_of
+from client.privacy.outbound import allow_inventory, allow_update, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
 from client.site import Site, open_site
 from client.stopping import refuse_if_stopped, stop_run
-from client.training.tasks import Bench, fresh_model, state_of, train_locally
+from client.training.coded_update import code_update, keep_residuals, load_residuals
+from client.training.held_tensors import HeldTensors
+from client.training.starting_point import starting_point
+from client.training.tasks import Bench, SiteState, fresh_model, state_of, train_locally
+from client.training.update import LocalUpdate
 from common.assessment.request import FINDINGS, AssessmentRequest
 from common.errors import GliofedError, StudyError
 from common.frozen_message import freeze, thaw
 from common.logs import logger
-from common.parameters import grouping_of, travelling
+from common.parameters import NORMS, Grouping, StateDict, group_of, grouping_of, travelling
 from common.records import (
     ANSWER,
     EARLIER,
     GLOBAL,
     METRICS,
-    NEEDS_EARLIER_MODELS,
+    NEEDS_TENSORS,
     STOP,
     TASK,
     UPDATE,
@@ -37,6 +41,8 @@ from common.records import (
     Task,
     arrays_of,
     declare,
+    join_arrays,
+    pack_coded,
     pack_tensors,
     pack_text,
     read_text,
@@ -44,6 +50,7 @@ from common.records import (
 )
 from common.settings.stages import Stage
 from common.study import Study
+from common.wire.selection import coding_of
 
 log = logger(__name__)
 
@@ -130,7 +137,8 @@ def _answer_query(message: Message, context: Context, opened: _Opened) -> Record
     question = read_text(message.content, TASK, Question)
     site = opened.get(context, question.study, question.study_digest)
     inventory, greys = allow_inventory(site.inventory, site.greys, site.policy, question.study)
-    return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=inventory, greys=greys))})
+    holds = SiteState.of(site, question.run).held.digests() if question.run else ()
+    return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=inventory, greys=greys, holds=holds))})
 
 
 def _answer_stop(message: Message, context: Context) -> RecordDict:
@@ -144,34 +152,22 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     task = read_text(message.content, TASK, Task)
     refuse_if_stopped(load_site(_site_file(context)).workdir, task.run)
     site = opened.get(context, task.study, task.study_digest)
-    _keep_earlier(message.content, site, task, bench)
-    state = state_of(site, task)
+    state, model = state_of(site, task), fresh_model(task, bench)
+    _take_in(message.content, state.held, task, model, bench)
     finished = state.kept.find(task)
     if finished is not None:
         return thaw(finished)
-    model = _model_of(message.content, site, task, bench)
-    if model is None:
-        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
+    received = _starting_point(task, state, model)
+    if received is None:
+        lacking = Answer(site=site.name, code=NEEDS_TENSORS, holds=state.held.digests())
+        return RecordDict({ANSWER: pack_text(lacking)})
+    model.load_state_dict(received, strict=False)
     withdrawn = withdrawn_from(site.workdir, task.run)
     update = train_locally(site, task, model, bench)
     note_participation(site.workdir, task.run, task.stage, task.round, site.patients)
-    outgoing = allow_update(update, site.name, site.policy, task.study, task.plan)
-    answer = _pack(site.name, task, withdrawn, outgoing)
+    answer = _pack(site, task, withdrawn, update, received)
     state.kept.keep(task, freeze(answer))
     return answer
-
-
-def _model_of(content: RecordDict, site: Site, task: Task, bench: Bench) -> nn.Module | None:
-    """Return the stage's network with the global weights; None where the site lacks weights that did not come along."""
-    model, state = fresh_model(task, bench), state_of(site, task)
-    arrays, grouping = arrays_of(content, GLOBAL), grouping_of(model)
-    norms = not grouping.norms.isdisjoint(arrays.keys())
-    lacks_norms = bool(grouping.norms) and not norms and state.last_before(task.stage, task.round) is None
-    if state.earlier.missing(task.earlier) or lacks_norms:
-        return None
-    declared = declare(travelling(model.state_dict(), grouping, norms))
-    model.load_state_dict(unpack_tensors(arrays, declared), strict=False)
-    return model
 
 
 def _answer_assessment(
@@ -180,25 +176,48 @@ def _answer_assessment(
     request = read_text(message.content, TASK, AssessmentRequest)
     refuse_if_stopped(load_site(_site_file(context)).workdir, request.run)
     site = opened.get(context, request.study, request.study_digest)
-    _keep_earlier(message.content, site, request.task(), bench)
-    if state_of(site, request.task()).earlier.missing(request.weights):
-        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_EARLIER_MODELS))})
+    task, held = request.task(), state_of(site, request.task()).held
+    _take_in_models(message.content, held, task, bench)
+    held.forget_but(request.weights.values())
+    if held.missing(request.weights.values()):
+        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_TENSORS, holds=held.digests()))})
     findings = assess_once(site, request, bench, assessor_of)
     return RecordDict({ANSWER: pack_text(Answer(site=site.name)), FINDINGS: pack_text(findings)})
 
 
-def _keep_earlier(content: RecordDict, site: Site, task: Task, bench: Bench) -> None:
+def _take_in(content: RecordDict, held: HeldTensors, task: Task, model: nn.Module, bench: Bench) -> None:
+    """Keep the global groups and the earlier models that the message carries, and nothing that no task needs now."""
+    grouping = grouping_of(model)
+    known = declare(travelling(model.state_dict(), grouping))
+    coding = coding_of(known, task.groups, task.study.wire.down, grouping)
+    for group, digest in task.groups.items():
+        if GLOBAL + group in content:
+            declared = {name: tensor for name, tensor in known.items() if group_of(name, grouping) == group}
+            held.keep(unpack_tensors(arrays_of(content, GLOBAL + group), declared, coding), digest)
+    _take_in_models(content, held, task, bench)
+    held.forget_but((*task.groups.values(), *task.earlier.values()))
+
+
+def _take_in_models(content: RecordDict, held: HeldTensors, task: Task, bench: Bench) -> None:
     """Keep the released models of earlier stages that the message carries."""
     for stage, digest in task.earlier.items():
         if EARLIER + stage.value in content:
             declared = declare(fresh_model(task.model_copy(update={"stage": Stage(stage)}), bench).state_dict())
-            tensors = unpack_tensors(arrays_of(content, EARLIER + stage.value), declared)
-            state_of(site, task).earlier.keep(stage, tensors, digest)
+            held.keep(unpack_tensors(arrays_of(content, EARLIER + stage.value), declared), digest)
 
 
-def _pack(site: str, task: Task, withdrawn: int, outgoing: Outgoing) -> RecordDict:
+def _starting_point(task: Task, state: SiteState, model: nn.Module) -> StateDict | None:
+    """Return what the site starts from, None where it lacks tensors, or norms to begin the stage with (FedBN)."""
+    begins = state.last_before(task.stage, task.round) is None
+    if begins and grouping_of(model).norms and NORMS not in task.groups:
+        return None
+    return starting_point(state.held, task.groups, task.earlier.values())
+
+
+def _pack(site: Site, task: Task, withdrawn: int, update: LocalUpdate, received: StateDict) -> RecordDict:
+    outgoing = allow_update(update, site.name, site.policy, task.study, task.plan)
     answer = Answer(
-        site=site,
+        site=site.name,
         run=task.run,
         stage=task.stage,
         round=task.round,
@@ -210,10 +229,23 @@ def _pack(site: str, task: Task, withdrawn: int, outgoing: Outgoing) -> RecordDi
     return RecordDict(
         {
             ANSWER: pack_text(answer),
-            UPDATE: pack_tensors(outgoing.tensors),
+            UPDATE: _coded(outgoing.tensors, received, task, state_of(site, task), update.grouping),
             METRICS: MetricRecord(outgoing.metrics),  # type: ignore[arg-type]
         }
     )
+
+
+def _coded(tensors: StateDict, received: StateDict, task: Task, state: SiteState, grouping: Grouping) -> ArrayRecord:
+    """Return the update as it travels. What its coding rounds off is kept under this round before anything leaves."""
+    coding = coding_of(declare(tensors), task.groups, task.study.wire.up, grouping)
+    exact = pack_tensors({name: tensor for name, tensor in tensors.items() if name not in coding})
+    if not coding:
+        return exact
+    previous = state.last_before(task.stage, task.round)
+    before = load_residuals(None if previous is None else state.rounded_off(task.stage, previous))
+    coded = code_update(tensors, received, before, coding)
+    keep_residuals(state.rounded_off(task.stage, task.round), coded.residuals)
+    return join_arrays([exact, pack_coded(coded.changes, declare(tensors))])
 
 
 def _guarded(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:

@@ -78,7 +78,17 @@ def permitted_groups(site: str, domains: Iterable[Domain]) -> frozenset[str]:
     )
 
 
-def travelling(tensors: StateDict, grouping: Grouping, norms: bool = False) -> StateDict:
-    """Return the tensors that go to a site: no local ones, and norms only where asked for, to begin with."""
-    staying = {LOCAL} if norms else OF_A_SITE
+def known_groups(site: str, domains: Iterable[Domain]) -> frozenset[str]:
+    """Return the groups that `site` is sent in every round: the shared ones, every image domain's, its own twins'.
+
+    It draws towards other sites' domains, but compares lesions only with its own. Norms it is sent once, to begin with;
+    statistics go up alone.
+    """
+    known = {DOMAIN_PREFIX + domain.key for domain in domains if domain.site == site or not domain.lesion}
+    return frozenset({SHARED} | known)
+
+
+def travelling(tensors: StateDict, grouping: Grouping) -> StateDict:
+    """Return the tensors that a site may be sent, norms to begin with: all but local ones and statistics."""
+    staying = {LOCAL, STATISTICS}
     return {name: tensor for name, tensor in tensors.items() if group_of(name, grouping) not in staying}

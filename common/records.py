@@ -1,14 +1,15 @@
 """The wire contract: what coordinator and site say to each other, as Flower records and back.
 
-Tensors travel as raw little-endian bytes in C order (`RAW`), so that every size is checked before a byte is read and
-nothing is unpickled. Structured facts travel as one JSON text each, parsed strictly; numbers travel as metrics.
+Tensors travel as raw little-endian bytes in C order (`RAW`) or in a coding of `common.wire.coding`, so that every size
+is checked before a byte is read and nothing is unpickled. Structured facts travel as one JSON text each, parsed
+strictly; numbers travel as metrics.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -23,9 +24,11 @@ from common.sequences import Sequence
 from common.settings.frozen import Frozen
 from common.settings.stages import Stage
 from common.study import Study
+from common.wire.coding import Coded, Coding, CodingError, decode, encode
 
 RAW = "gliofed.raw"
-GLOBAL = "global"
+GLOBAL = "global/"
+"""Before the name of a group: its arrays are a record of their own, so that sites share what they are sent alike."""
 UPDATE = "update"
 EARLIER = "earlier/"
 TASK = "task"
@@ -34,16 +37,18 @@ METRICS = "metrics"
 
 OK = "ok"
 NOTHING_TO_TRAIN = "nothing-to-train"
-NEEDS_EARLIER_MODELS = "needs-earlier-models"
+NEEDS_TENSORS = "needs-tensors"
 
 STOP = "stop"
 """Action of the query that ends a run at a site."""
 
 MAX_TEXT_BYTES = 4 * 1024 * 1024
 MAX_METRICS = 256
+MAX_HELD = 4096
 
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Group = Annotated[str, StringConstraints(max_length=128)]
 RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Round = Annotated[int, Field(ge=1, le=10_000_000)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -76,10 +81,11 @@ class WireError(FederationError):
 
 
 class Question(Frozen):
-    """The inventory query: which study is meant, by its full text and its digest at the coordinator."""
+    """The inventory query: which study is meant, by its full text and its digest at the coordinator, in which run."""
 
     study: Study
     study_digest: Digest
+    run: RunId | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class Task(Frozen):
     Attributes:
         global_sha256: digest of the round's global tensors; an update names it again, and a site that has finished the
             round from the same ones answers with what it answered before.
-        earlier: the released models of earlier stages by SHA-256.
+        groups: the parameter groups that the site starts from, by the digest of their tensors; those that it holds
+            since an earlier message are not in this one.
+        earlier: the released models of earlier stages, by SHA-256.
     """
 
     run: RunId
@@ -114,6 +122,7 @@ class Task(Frozen):
     study: Study
     study_digest: Digest
     plan: Plan
+    groups: dict[Group, Digest] = Field(default_factory=dict)
     earlier: dict[Stage, Digest] = Field(default_factory=dict)
 
     @property
@@ -140,6 +149,8 @@ class Answer(Frozen):
         patients: per parameter group of the update, the patients that touched it.
         withheld: metrics and groups that the site's policy kept back.
         withdrawn: patients of earlier rounds of this run that have been withdrawn since; a count and no more.
+        holds: digests of the groups and earlier models that the site holds, in the answer to a query, and to a task of
+            which it lacks some; an update says by itself that all of them are there.
     """
 
     site: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -150,9 +161,10 @@ class Answer(Frozen):
     global_sha256: Digest | None = None
     inventory: SiteInventory | None = None
     greys: dict[Sequence, Greys] = Field(default_factory=dict)
-    patients: dict[Annotated[str, StringConstraints(max_length=128)], Count] = Field(default_factory=dict)
-    withheld: Annotated[tuple[Annotated[str, StringConstraints(max_length=128)], ...], Field(max_length=4096)] = ()
+    patients: dict[Group, Count] = Field(default_factory=dict)
+    withheld: Annotated[tuple[Group, ...], Field(max_length=4096)] = ()
     withdrawn: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    holds: Annotated[tuple[Digest, ...], Field(max_length=MAX_HELD)] = ()
 
     @property
     def key(self) -> RoundKey:
@@ -186,38 +198,64 @@ def declare(tensors: StateDict) -> dict[str, Declared]:
     }
 
 
-def pack_tensors(tensors: StateDict) -> ArrayRecord:
-    """Return the tensors as raw arrays, names sorted."""
-    arrays = {}
-    for name, expected in declare(tensors).items():
-        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-        data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-        arrays[name] = Array(dtype=expected.dtype, shape=expected.shape, stype=RAW, data=data)
+def pack_tensors(tensors: StateDict, coding: Mapping[str, Coding] | None = None) -> ArrayRecord:
+    """Return the tensors as arrays, names sorted: raw, but for those that `coding` names."""
+    coding, coded = coding or {}, {}
+    for name, tensor in tensors.items():
+        if name in coding:
+            coded[name] = encode(tensor, coding[name])
+        else:
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            coded[name] = Coded(RAW, flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return pack_coded(coded, declare(tensors))
+
+
+def pack_coded(coded: Mapping[str, Coded], declared: Mapping[str, Declared]) -> ArrayRecord:
+    """Return tensors that are coded already as arrays, names sorted; dtype and shape are those of the decoded ones."""
+    return ArrayRecord(
+        {
+            name: Array(
+                dtype=declared[name].dtype, shape=declared[name].shape, stype=coded[name].form, data=coded[name].data
+            )
+            for name in sorted(coded)
+        }
+    )
+
+
+def join_arrays(records: Iterable[ArrayRecord]) -> ArrayRecord:
+    """Return one record of all arrays, names sorted; their bytes are shared, not copied."""
+    arrays = {name: array for record in records for name, array in record.items()}
     return ArrayRecord({name: arrays[name] for name in sorted(arrays)})
 
 
-def unpack_tensors(record: ArrayRecord, declared: Mapping[str, Declared]) -> StateDict:
-    """Return the tensors of `record`, which must hold exactly the declared ones.
+def unpack_tensors(
+    record: ArrayRecord, declared: Mapping[str, Declared], coding: Mapping[str, Coding] | None = None
+) -> StateDict:
+    """Return the tensors of `record`, which must hold exactly the declared ones, each in the coding that it must have.
 
     Raises:
-        WireError: `missing-tensor`, `unknown-tensor`, `wrong-dtype`, `wrong-shape` or `wrong-size`.
+        WireError: `missing-tensor`, `unknown-tensor`, `wrong-dtype`, `wrong-shape`, `wrong-size` or `wrong-coding`.
     """
     check_names(record.keys(), declared)
-    tensors: StateDict = {}
-    for name in sorted(declared):
-        array, expected = record[name], declared[name]
-        if array.dtype != expected.dtype or array.stype != RAW:
-            raise WireError(
-                "wrong-dtype", f"{name} came as {array.stype} {array.dtype}, expected {RAW} {expected.dtype}"
-            )
-        if tuple(array.shape) != expected.shape:
-            raise WireError("wrong-shape", f"{name} came with shape {tuple(array.shape)}, expected {expected.shape}")
-        if len(array.data) != expected.size_bytes:
-            raise WireError("wrong-size", f"{name} came with {len(array.data)} bytes, expected {expected.size_bytes}")
-        dtype = DTYPES[expected.dtype]
-        flat = torch.frombuffer(bytearray(array.data), dtype=dtype) if array.data else torch.empty(0, dtype=dtype)
-        tensors[name] = flat.reshape(expected.shape)
-    return tensors
+    coding = coding or {}
+    return {name: _unpack(name, record[name], declared[name], coding.get(name)) for name in sorted(declared)}
+
+
+def _unpack(name: str, array: Array, expected: Declared, coding: Coding | None) -> torch.Tensor:
+    if array.dtype != expected.dtype or (coding is None and array.stype != RAW):
+        raise WireError("wrong-dtype", f"{name} came as {array.stype} {array.dtype}, expected {RAW} {expected.dtype}")
+    if tuple(array.shape) != expected.shape:
+        raise WireError("wrong-shape", f"{name} came with shape {tuple(array.shape)}, expected {expected.shape}")
+    if coding is not None:
+        try:
+            return decode(Coded(array.stype, array.data), coding, expected.shape)
+        except CodingError as error:
+            raise WireError("wrong-coding", f"{name} {error}") from None
+    if len(array.data) != expected.size_bytes:
+        raise WireError("wrong-size", f"{name} came with {len(array.data)} bytes, expected {expected.size_bytes}")
+    dtype = DTYPES[expected.dtype]
+    flat = torch.frombuffer(bytearray(array.data), dtype=dtype) if array.data else torch.empty(0, dtype=dtype)
+    return flat.reshape(expected.shape)
 
 
 def check_names(names: object, declared: Mapping[str, Declared]) -> None:

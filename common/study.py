@@ -23,6 +23,7 @@ from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
 from common.settings.gate import GateSettings
 from common.settings.stages import Stage, Stages
+from common.settings.wire import Wire
 
 MAX_STUDY_BYTES = 256 * 1024
 
@@ -87,6 +88,7 @@ class Study(Frozen):
     federation: Federation = Federation()
     aggregation: Aggregation = Aggregation()
     gate: GateSettings = GateSettings()
+    wire: Wire = Wire()
     stages: Stages
     assessment: Assessment = Assessment()
     attacks: Attacks = Attacks()

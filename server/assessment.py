@@ -12,7 +12,6 @@ from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.app.message_type import MessageType
-from safetensors.torch import load_file
 
 from common.assessment import limits, membership, memorisation
 from common.assessment.catalogue import all_declared
@@ -27,21 +26,21 @@ from common.logs import logger
 from common.plan import Plan
 from common.records import (
     ANSWER,
-    EARLIER,
-    NEEDS_EARLIER_MODELS,
+    NEEDS_TENSORS,
     OK,
     TASK,
     Answer,
     WireError,
-    pack_tensors,
     pack_text,
     read_text,
 )
 from common.release import file_digest
 from common.settings.stages import Stage
 from common.study import Study
+from server.earlier_models import EarlierModels
 from server.events import AssessmentStarted, Listener, SiteAssessed, ignore
 from server.exchange import Exchange, Reply
+from server.holdings import Holdings
 from server.journal import Journal
 from server.roster import Roster
 
@@ -57,7 +56,12 @@ GROUP = "assessment"
 
 
 def assess_release(
-    exchange: Exchange, journal: Journal, plan: Plan, roster: Roster, on_event: Listener = ignore
+    exchange: Exchange,
+    journal: Journal,
+    plan: Plan,
+    roster: Roster,
+    holdings: Holdings,
+    on_event: Listener = ignore,
 ) -> Dossier | None:
     """Return what the sites say of the run's averaged weights, also in `<out>/assessment.json`; None if not asked for.
 
@@ -76,7 +80,7 @@ def assess_release(
         return written
     heard: dict[str, Findings | str] = dict.fromkeys(sorted(roster.members), "no-answer")
     on_event(AssessmentStarted(tuple(heard)))
-    for reply in _ask(exchange, journal, plan, roster, weights):
+    for reply in _ask(exchange, journal, plan, roster, weights, holdings):
         site = roster.site_of(reply.node)
         heard[site] = _read(reply, site, study, plan, digest)
         on_event(SiteAssessed(site, _status(heard[site]).code))
@@ -108,41 +112,36 @@ def _status(heard: Findings | str) -> SiteStatus:
     return SiteStatus(code=OK, withheld=heard.withheld, failed=heard.failed)
 
 
-def _ask(exchange: Exchange, journal: Journal, plan: Plan, roster: Roster, weights: Weights) -> Iterator[Reply]:
-    """Ask every member with the weights that no stage after them has carried; who lacks others gets all."""
-    study, began = journal.study, time.monotonic()
+def _ask(
+    exchange: Exchange, journal: Journal, plan: Plan, roster: Roster, weights: Weights, holdings: Holdings
+) -> Iterator[Reply]:
+    """Ask every member, with the models that it is not known to hold; one that lacks some is asked once more."""
+    study, began, models = journal.study, time.monotonic(), EarlierModels(weights)
     request = AssessmentRequest(
         run=journal.run,
         study=study,
         study_digest=study.digest,
         plan=plan,
-        weights={stage: digest for stage, (_, digest) in weights.items()},
+        weights=models.digests,
     )
-    nodes = [member.node for member in roster.members.values()]
-    again: list[int] = []
-    first, deadline_s = _message(request, weights, _never_sent(study)), study.assessment.deadline_s
-    for reply in exchange.ask(dict.fromkeys(nodes, first), MessageType.EVALUATE, GROUP, deadline_s):
-        if _code(reply) == NEEDS_EARLIER_MODELS:
-            again.append(reply.node)
+
+    def content(site: str) -> RecordDict:
+        records: dict[str, ArrayRecord | ConfigRecord] = {TASK: pack_text(request)}
+        return RecordDict({**records, **models.lacking(holdings.of(site))})
+
+    again: dict[int, RecordDict] = {}
+    first = {member.node: content(site) for site, member in roster.members.items()}
+    deadline_s = study.assessment.deadline_s
+    for reply in exchange.ask(first, MessageType.EVALUATE, GROUP, deadline_s):
+        if _code(reply) == NEEDS_TENSORS:
+            site = roster.site_of(reply.node)
+            holdings.note(site, reply.content, models.digests.values())
+            again[reply.node] = content(site)
         else:
             yield reply
     if again:
-        full, left_s = _message(request, weights, tuple(weights)), max(deadline_s - (time.monotonic() - began), 0.1)
-        yield from exchange.ask(dict.fromkeys(again, full), MessageType.EVALUATE, GROUP, left_s)
-
-
-def _never_sent(study: Study) -> tuple[Stage, ...]:
-    """Return the released stages that no later stage learns from: the last one, and the one before the maps."""
-    present = study.stages.present
-    after = dict(zip(present, (*present[1:], None), strict=True))
-    return tuple(stage for stage in study.stages.released if after[stage] in (None, Stage.MAPS))
-
-
-def _message(request: AssessmentRequest, weights: Weights, carried: tuple[Stage, ...]) -> RecordDict:
-    records: dict[str, ArrayRecord | ConfigRecord] = {TASK: pack_text(request)}
-    for stage in carried:
-        records[EARLIER + stage.value] = pack_tensors(load_file(weights[stage][0]))
-    return RecordDict(records)  # type: ignore[arg-type]
+        left_s = max(deadline_s - (time.monotonic() - began), 0.1)
+        yield from exchange.ask(again, MessageType.EVALUATE, GROUP, left_s)
 
 
 def _code(reply: Reply) -> str:

@@ -5,10 +5,10 @@ What can only be judged beside the other sites' updates is in `server.update_nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from common.parameters import LOCAL, PLAIN, Grouping, StateDict, group_of
 from common.records import (
@@ -24,6 +24,8 @@ from common.records import (
     read_text,
     unpack_tensors,
 )
+
+Unpack = Callable[[ArrayRecord, Mapping[str, Declared]], StateDict]
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,18 @@ class Gate:
     permitted: Mapping[str, frozenset[str]]
     grouping: Grouping = PLAIN
 
-    def admit(self, site: str, content: RecordDict, key: RoundKey) -> Accepted | str:
+    def admit(self, site: str, content: RecordDict, key: RoundKey, unpack: Unpack = unpack_tensors) -> Accepted | str:
         """Return what an answer of `site` brings, or the code with which the site itself says why it brings nothing.
 
         An update holds the floating-point tensors of the groups that it names, all of them and no other. It may not
         name a group that is not the site's, and it must name the round's `key`: run, stage, round and the global
         tensors that it was trained from, so that nothing that was sent before can count again.
 
+        Args:
+            site: whose node answered.
+            content: the answer.
+            key: what it must name.
+            unpack: turns arrays into tensors as declared, in full, whatever they travelled as.
         Raises:
             WireError: with a code that names what is wrong.
         """
@@ -78,7 +85,7 @@ class Gate:
             raise WireError(
                 "foreign-group", f"{site} sent {len(foreign)} groups that are not its own: {foreign[0]:.120}"
             )
-        tensors = unpack_tensors(arrays_of(content, UPDATE), self._expected(answer))
+        tensors = unpack(arrays_of(content, UPDATE), self._expected(answer))
         broken = sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
         if broken:
             raise WireError("not-finite", f"{site} sent NaN or infinity in {len(broken)} tensors: {broken[0]:.120}")

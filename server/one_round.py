@@ -6,37 +6,36 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.app.message_type import MessageType
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from common.parameters import StateDict
+from common.parameters import NORMS, StateDict
 from common.plan import Plan
 from common.records import (
     ANSWER,
-    EARLIER,
-    GLOBAL,
-    NEEDS_EARLIER_MODELS,
+    NEEDS_TENSORS,
     NOTHING_TO_TRAIN,
     OK,
     TASK,
     Answer,
+    Declared,
     RoundKey,
     Task,
     WireError,
-    pack_tensors,
     pack_text,
     read_text,
     size_bytes,
 )
-from common.settings.stages import Stage
 from server.aggregation.weighted import SpooledUpdate
+from server.downlink import Downlink
+from server.earlier_models import EarlierModels
 from server.events import Listener, SiteAnswered
 from server.exchange import Exchange, Patience, Reply
 from server.gate import Accepted
+from server.holdings import Holdings
 from server.journal import Journal
 from server.result import WITHDRAWN, SiteFault
 from server.stages import StageModel, earlier_weights
@@ -78,6 +77,7 @@ class OneRound:
         asked: site → node, for the sites that take part.
         absent: sites of those that were not there in the round before; they are not waited for once others suffice.
         lacking: what the round still lacks by the study's contract, given who contributed and who sat out.
+        holdings: what each site need not be sent again.
     """
 
     exchange: Exchange
@@ -88,6 +88,7 @@ class OneRound:
     asked: Mapping[str, int]
     absent: frozenset[str]
     lacking: Callable[[set[str], set[str]], str | None]
+    holdings: Holdings
 
     def play(self, tensors: StateDict, past: Iterable[Mapping[str, Any]], on_event: Listener) -> Outcome:
         """Send the global `tensors` and take in what the sites answer until the stage's deadline.
@@ -99,18 +100,20 @@ class OneRound:
             past: the records of the stage's earlier rounds.
             on_event: hears each answer as it comes, and each update that does not stand beside the others.
         """
-        outcome, earlier = Outcome(), earlier_weights(self.journal, self.model.stage)
+        outcome, earlier = Outcome(), EarlierModels(earlier_weights(self.journal, self.model.stage))
         task = self._task(tensors, earlier)
+        downlink = Downlink(tensors, self.journal.study.wire, self.model.grouping)
         for update, entry in self.journal.accepted(self.model.stage, self.number, task.global_sha256):
             outcome.updates.append(update)
             outcome.sites[update.site] = entry
         self.journal.begin_attempt(self.model.stage, self.number)
         site_at = {node: site for site, node in self.asked.items() if site not in outcome.sites}
-        for reply, sent in self._ask(tensors, task, earlier, site_at, outcome):
+        for reply, bytes_down in self._ask(task, downlink, earlier, site_at, outcome):
             site = site_at[reply.node]
+            self._note(site, reply, downlink, earlier)
             bytes_up = size_bytes(reply.content) if reply.content is not None else 0
-            entry = {"bytes_down": size_bytes(sent), "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
-            outcome.sites[site] = self._take(site, reply, task.key, entry, outcome)
+            entry = {"bytes_down": bytes_down, "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
+            outcome.sites[site] = self._take(site, reply, task.key, entry, downlink, outcome)
             on_event(SiteAnswered(self.model.stage, self.number, site, outcome.sites[site]["code"]))
         self._compare(tensors, past, outcome, on_event)
         return outcome
@@ -133,43 +136,57 @@ class OneRound:
 
     def _ask(
         self,
-        tensors: StateDict,
         task: Task,
-        earlier: Mapping[Stage, tuple[Path, str]],
+        downlink: Downlink,
+        earlier: EarlierModels,
         site_at: Mapping[int, str],
         outcome: Outcome,
-    ) -> Iterator[tuple[Reply, RecordDict]]:
-        """Send one message to each site and yield each reply with what had been sent.
+    ) -> Iterator[tuple[Reply, int]]:
+        """Send one message to each site and yield each reply with the bytes that had been sent.
 
-        The first round of a stage carries the weights of the stage before it, and the norms that a site of a FedBN
-        study goes on from. A site that says it lacks any of these is asked once more, with all of them.
+        A message carries what the site is not known to hold. A site that says it lacks some of it, its disk was lost,
+        is asked once more, by what it says now.
         """
         deadline_s, began = self.journal.study.deadline_s(self.model.stage), time.monotonic()
-        base: dict[str, Record] = {
-            TASK: pack_text(task),
-            GLOBAL: pack_tensors(self.model.travelling(tensors, norms=self.number == 1)),
-        }
-        first = RecordDict({**base, **_packed(earlier, list(earlier)[-1:] if self.number == 1 else [])})
         group = f"{self.model.stage}-{self.number}"
         patience = Patience(
             self.journal.study.federation.absence_s,
             frozenset(node for node, site in site_at.items() if site in self.absent),
             lambda: self.lacking({update.site for update in outcome.updates}, outcome.sat_out) is None,
         )
-        again: list[int] = []
-        for reply in self.exchange.ask(dict.fromkeys(site_at, first), MessageType.TRAIN, group, deadline_s, patience):
-            if _lacks_weights(reply):
-                again.append(reply.node)
+        contents = {node: self._content(site, task, downlink, earlier) for node, site in site_at.items()}
+        sizes = {node: size_bytes(content) for node, content in contents.items()}
+        again: dict[int, RecordDict] = {}
+        for reply in self.exchange.ask(contents, MessageType.TRAIN, group, deadline_s, patience):
+            if _lacks_tensors(reply):
+                site = site_at[reply.node]
+                self._note(site, reply, downlink, earlier)
+                again[reply.node] = self._content(site, task, downlink, earlier)
             else:
-                yield reply, first
+                yield reply, sizes[reply.node]
         if again:
-            base[GLOBAL] = pack_tensors(self.model.travelling(tensors, norms=True))
-            full = RecordDict({**base, **_packed(earlier, list(earlier))})
             left_s = max(deadline_s - (time.monotonic() - began), 0.1)
-            for reply in self.exchange.ask(dict.fromkeys(again, full), MessageType.TRAIN, group, left_s, patience):
-                yield reply, full
+            for reply in self.exchange.ask(again, MessageType.TRAIN, group, left_s, patience):
+                yield reply, sizes[reply.node] + size_bytes(again[reply.node])
 
-    def _task(self, tensors: StateDict, earlier: Mapping[Stage, tuple[Path, str]]) -> Task:
+    def _content(self, site: str, task: Task, downlink: Downlink, earlier: EarlierModels) -> RecordDict:
+        """Return the task of `site`, with what it lacks of the global groups and of the earlier models."""
+        known, holds = self._known(site), self.holdings.of(site)
+        own = task.model_copy(update={"groups": downlink.groups(known)})
+        records: dict[str, Record] = {TASK: pack_text(own), **downlink.lacking(known, holds), **earlier.lacking(holds)}
+        return RecordDict(records)
+
+    def _known(self, site: str) -> frozenset[str]:
+        """Return the groups that a site is sent; norms, to begin the stage with, until it has some of its own."""
+        begins = not self.holdings.has_trained(site, self.model.stage)
+        return self.model.known[site] | ({NORMS} if begins else set())
+
+    def _note(self, site: str, reply: Reply, downlink: Downlink, earlier: EarlierModels) -> None:
+        """Remember what a site holds, by its answer."""
+        named = (*downlink.groups(self._known(site)).values(), *earlier.digests.values())
+        self.holdings.note(site, reply.content, named, self.model.stage)
+
+    def _task(self, tensors: StateDict, earlier: EarlierModels) -> Task:
         study = self.journal.study
         return Task(
             run=self.journal.run,
@@ -179,17 +196,23 @@ class OneRound:
             study=study,
             study_digest=study.digest,
             plan=self.plan,
-            earlier={stage: digest for stage, (_, digest) in earlier.items()},
+            earlier=earlier.digests,
         )
 
-    def _take(self, site: str, reply: Reply, key: RoundKey, entry: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    def _take(
+        self, site: str, reply: Reply, key: RoundKey, entry: dict[str, Any], downlink: Downlink, outcome: Outcome
+    ) -> dict[str, Any]:
         """Let one reply through the gate, or name its fault; return its entry in the record."""
+
+        def unpack(record: ArrayRecord, declared: Mapping[str, Declared]) -> StateDict:
+            return downlink.read_update(record, declared, self.model.known[site])
+
         code, refusal = reply.code, None
         if site in self.journal.requests.withdrawn_sites():
             code = WITHDRAWN
         elif reply.content is not None:
             try:
-                admitted = self.model.gate.admit(site, reply.content, key)
+                admitted = self.model.gate.admit(site, reply.content, key, unpack)
             except WireError as error:
                 code, refusal = error.code, str(error)
             else:
@@ -228,16 +251,11 @@ class OneRound:
             self.journal.copy_withdrawals()
 
 
-def _packed(weights: Mapping[Stage, tuple[Path, str]], stages: list[Stage]) -> dict[str, ArrayRecord]:
-    """Return the earlier weights of `stages` as records."""
-    return {EARLIER + stage.value: pack_tensors(load_file(weights[stage][0])) for stage in stages}
-
-
-def _lacks_weights(reply: Reply) -> bool:
-    """Return whether the site says that it lacks weights of earlier stages."""
+def _lacks_tensors(reply: Reply) -> bool:
+    """Return whether the site says that it lacks tensors."""
     if reply.content is None:
         return False
     try:
-        return read_text(reply.content, ANSWER, Answer).code == NEEDS_EARLIER_MODELS
+        return read_text(reply.content, ANSWER, Answer).code == NEEDS_TENSORS
     except WireError:
         return False

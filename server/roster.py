@@ -26,12 +26,13 @@ INVENTORY = "inventory"
 
 @dataclass(frozen=True)
 class Member:
-    """One site that answered: its node, and what it says it has."""
+    """One site that answered: its node, what it says it has, and what it still holds of the run's tensors."""
 
     site: str
     node: int
     inventory: SiteInventory
     greys: Mapping[Sequence, Greys]
+    holds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Roster:
         return next(member.site for member in self.members.values() if member.node == node)
 
 
-def call_roll(exchange: Exchange, study: Study, nodes: Mapping[str, int]) -> Roster:
+def call_roll(exchange: Exchange, study: Study, nodes: Mapping[str, int], run: str | None = None) -> Roster:
     """Ask the study's sites, each at the node that it was admitted with, what they have; their answers make the roster.
 
     Nobody else is asked, and an answer under another name than the node's does not count. A site that is at work on its
     answer is waited for until the deadline, one that is not there for `GRACE_S` where the quorum is met without it.
     """
-    contents = {nodes[site]: _question(study) for site in study.sites}
+    contents = {nodes[site]: _question(study, run) for site in study.sites}
     site_at = {nodes[site]: site for site in study.sites}
     found: dict[str, Member] = {}
     codes: dict[str, str] = {}
@@ -80,8 +81,8 @@ def admitted_nodes(study: Study, admitted: roster_file.Roster) -> Mapping[str, i
     return {site: admitted.sites[site].node for site in study.sites}
 
 
-def _question(study: Study) -> RecordDict:
-    return RecordDict({TASK: pack_text(Question(study=study, study_digest=study.digest))})
+def _question(study: Study, run: str | None) -> RecordDict:
+    return RecordDict({TASK: pack_text(Question(study=study, study_digest=study.digest, run=run))})
 
 
 def _read(reply: Reply, site: str, study: Study) -> Member | str:
@@ -99,4 +100,4 @@ def _read(reply: Reply, site: str, study: Study) -> Member | str:
     inventory = answer.inventory
     if inventory is None or inventory.site != site or not set(inventory.sequences) <= set(study.sequences):
         return "malformed-inventory"
-    return Member(site, reply.node, inventory, answer.greys)
+    return Member(site, reply.node, inventory, answer.greys, frozenset(answer.holds))

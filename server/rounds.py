@@ -36,6 +36,7 @@ from server.events import (
 )
 from server.exchange import BUSY, LATE, UNREACHABLE, Exchange
 from server.first_weights import read_first_weights
+from server.holdings import Holdings
 from server.journal import Checkpoint, Journal
 from server.one_round import OneRound, Outcome
 from server.registry import write_release
@@ -108,6 +109,7 @@ class _Run:
         self.first_weights = first_weights
         self.study = journal.study
         self.faults: list[SiteFault] = []
+        self.holdings = Holdings()
 
     def play(self) -> RunResult:
         """Play every stage and release, or end early; a run that is complete already only says so again."""
@@ -132,7 +134,7 @@ class _Run:
 
     def _assess(self, plan: Plan, roster: Roster) -> Dossier | None:
         """Let the sites judge the averaged models, where the study asks; end the run where that forbids a release."""
-        dossier = assess_release(self.exchange, self.journal, plan, roster, self.on_event)
+        dossier = assess_release(self.exchange, self.journal, plan, roster, self.holdings, self.on_event)
         if dossier is not None and dossier.refusal is not None:
             raise _RunOverError(INCOMPLETE, f"the release is refused: {dossier.refusal}")
         return dossier
@@ -145,10 +147,11 @@ class _Run:
 
     def _plan(self) -> tuple[Roster, Plan]:
         """Call the roll and freeze the plan, or find the frozen one; a site that is not in it stays out."""
-        roster = call_roll(self.exchange, self.study, self.nodes)
+        roster = call_roll(self.exchange, self.study, self.nodes, self.journal.run)
         for fault in roster.faults:
             self.journal.note_fault(fault)
         self.faults += roster.faults
+        self.holdings = Holdings({site: member.holds for site, member in roster.members.items()})
         self._require("the inventory", set(roster.members), set(roster.members))
         if not self.journal.planned:
             members = roster.members.values()
@@ -227,7 +230,7 @@ class _Run:
         def lacking(contributed: set[str], newly_out: set[str]) -> str | None:
             return None if model.optional else self._lacking(contributed, contributed | sat_out | newly_out)
 
-        return OneRound(self.exchange, self.journal, model, plan, number, asked, absent, lacking)
+        return OneRound(self.exchange, self.journal, model, plan, number, asked, absent, lacking, self.holdings)
 
     def _aggregator(self, model: StageModel) -> Aggregator:
         """Return how the stage's updates are put together."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from common.parameters import Grouping, StateDict, grouping_of, permitted_groups, travelling
+from common.parameters import Grouping, StateDict, grouping_of, known_groups, permitted_groups
 from common.plan import Plan
 from common.records import declare
 from common.release import file_digest
@@ -32,6 +32,7 @@ class StageModel:
         initial: all tensors, local ones included: sites never get those, a release carries their initial values.
         grouping: which tensors are a site's own.
         parameters: names of the tensors that are parameters; the others are buffers.
+        known: per site, the groups that it is sent in every round.
     """
 
     stage: Stage
@@ -40,6 +41,7 @@ class StageModel:
     grouping: Grouping
     gate: Gate
     parameters: frozenset[str]
+    known: Mapping[str, frozenset[str]]
 
     @property
     def optional(self) -> bool:
@@ -48,10 +50,6 @@ class StageModel:
         Thresholds then stay as the study has them, and the generator of all fills what a fold's generator would.
         """
         return self.stage in (Stage.CALIBRATION, *FOLDS)
-
-    def travelling(self, tensors: StateDict, norms: bool) -> StateDict:
-        """Return the tensors that go to a site; norms of its own it needs once, in its first round."""
-        return travelling(tensors, self.grouping, norms)
 
 
 def open_stage(
@@ -70,9 +68,10 @@ def open_stage(
     if stage is Stage.IDENTIFIER and first_weights is not None:
         initial = check_fit(first_weights, initial)
     permitted = {entry.site: permitted_groups(entry.site, domains) for entry in plan.inventory}
+    known = {entry.site: known_groups(entry.site, domains) for entry in plan.inventory}
     grouping = grouping_of(model)
-    gate = Gate(declare(initial), permitted, grouping)
-    return StageModel(stage, settings, initial, grouping, gate, frozenset(dict(model.named_parameters())))
+    gate, parameters = Gate(declare(initial), permitted, grouping), frozenset(dict(model.named_parameters()))
+    return StageModel(stage, settings, initial, grouping, gate, parameters, known)
 
 
 def earlier_weights(journal: Journal, stage: Stage) -> Mapping[Stage, tuple[Path, str]]:

@@ -65,7 +65,7 @@ def train_alone(site: Site, request: AssessmentRequest, training: CaseStore, ben
             continue
         blob = save(tensors)
         earlier[stage] = hashlib.sha256(blob).hexdigest()
-        state_of(site, task).earlier.keep(stage, tensors, earlier[stage])
+        state_of(site, task).held.keep(tensors, earlier[stage])
         models[stage] = _frozen(task, tensors, site, bench)
     if Stage.GENERATOR not in models:
         raise StudyError(f"{site.name} has nothing to train a generator on by itself")

@@ -111,7 +111,7 @@ def _models(site: Site, request: AssessmentRequest, bench: Bench) -> Mapping[Sta
     task = request.task()
     for stage, digest in request.weights.items():
         model = fresh_model(task.model_copy(update={"stage": stage}), bench)
-        model.load_state_dict(state_of(site, task).earlier.tensors(stage, digest))
+        model.load_state_dict(state_of(site, task).held.tensors(digest))
         models[stage] = model.eval().requires_grad_(False)
         make_ready(models[stage], bench.device, site.hardware.compile)
     return models

@@ -22,8 +22,8 @@ from client.privacy.policy import patients_behind_training
 from client.site import Site
 from client.stopping import refuse_if_stopped, state_folder
 from client.training.checkpoint import load_optimisers, save_optimisers
-from client.training.earlier import EarlierModels
 from client.training.folds import fold_store
+from client.training.held_tensors import HeldTensors
 from client.training.kept_update import KeptUpdates
 from client.training.prefetch import drawn_ahead, prefetches
 from client.training.proximal import pull_towards_global
@@ -76,10 +76,15 @@ class SiteState:
 
     folder: Path
 
+    @classmethod
+    def of(cls, site: Site, run: str) -> SiteState:
+        """Return the state folder of `run`."""
+        return cls(state_folder(site.workdir, run))
+
     @property
-    def earlier(self) -> EarlierModels:
-        """The released models of earlier stages."""
-        return EarlierModels(self.folder / "earlier")
+    def held(self) -> HeldTensors:
+        """The global groups that came last, and the released models of earlier stages."""
+        return HeldTensors(self.folder / "held")
 
     @property
     def kept(self) -> KeptUpdates:
@@ -93,6 +98,10 @@ class SiteState:
     def local(self, stage: Stage, number: int) -> Path:
         """File of the site's own tensors, local ones and norms, after round `number`."""
         return self.folder / stage.value / f"{number}.local.safetensors"
+
+    def rounded_off(self, stage: Stage, number: int) -> Path:
+        """File of what the coding of round `number`'s update rounded off."""
+        return self.folder / stage.value / f"{number}.rounded.safetensors"
 
     def last_before(self, stage: Stage, number: int) -> int | None:
         """Return the newest finished round before `number`; a repeated round must not see its own first try."""
@@ -108,7 +117,7 @@ class SiteState:
 
 def state_of(site: Site, task: Task) -> SiteState:
     """Return the state folder of the task's run."""
-    return SiteState(state_folder(site.workdir, task.run))
+    return SiteState.of(site, task.run)
 
 
 def fresh_model(task: Task, bench: Bench) -> nn.Module:
@@ -175,7 +184,7 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
     frozen: dict[Stage, nn.Module] = {}
     for stage, digest in task.earlier.items() if task.stage not in (Stage.GENERATOR, *FOLDS) else ():
         released = _build(stage, task, bench)
-        released.load_state_dict(state_of(site, task).earlier.tensors(stage, digest))
+        released.load_state_dict(state_of(site, task).held.tensors(digest))
         frozen[stage] = released.eval().requires_grad_(False)
     for each in (*frozen.values(), model.train()):
         make_ready(each, bench.device, site.hardware.compile)
@@ -218,12 +227,13 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, de
 
 
 def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, grouping: Grouping) -> None:
-    """Keep what the next round needs, and the round before this one in case this one is asked for again."""
+    """Keep what the next round needs, and the round that this one went on from in case this one is asked for again."""
     local = {name: tensor for name, tensor in tensors.items() if group_of(name, grouping) in OF_A_SITE}
     if local:
         write_whole(state.local(task.stage, task.round), save(local))
     save_optimisers(state.optimisers(task.stage, task.round), step.optimisers)
-    state.forget_before(task.stage, task.round - 1)
+    previous = state.last_before(task.stage, task.round)
+    state.forget_before(task.stage, task.round if previous is None else previous)
 
 
 def _counted(losses: Mapping[str, float], scores: Mapping[str, Counted], step: TrainingStep) -> dict[str, Counted]:

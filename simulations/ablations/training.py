@@ -26,6 +26,7 @@ from common.records import Task
 from common.seeding import torch_generator
 from common.settings.stages import Stage
 from common.study import Study
+from common.wire.digest import digest_of
 from server.aggregation.groupwise import aggregate
 from server.aggregation.weighted import SpooledUpdate
 from simulations.ablations.phantoms import Phantoms
@@ -85,7 +86,7 @@ def train_stage(
     if path.is_file():
         return Trained(stage, path)
     run = hashlib.sha256(f"{study.digest} {stage} {path.stem}".encode()).hexdigest()[:16]
-    digests = {before: hashlib.sha256(save(trained.tensors)).hexdigest() for before, trained in earlier.items()}
+    digests = {before: digest_of(trained.tensors) for before, trained in earlier.items()}
     tasks = [
         Task(run=run, stage=stage, round=number, global_sha256=run * 4, study=study, study_digest=study.digest,
              plan=phantoms.plan, earlier=digests)
@@ -94,7 +95,7 @@ def train_stage(
     for site in phantoms.sites.values():
         shutil.rmtree(state_of(site, tasks[0]).folder, ignore_errors=True)
         for before, trained in earlier.items():
-            state_of(site, tasks[0]).earlier.keep(before, trained.tensors, digests[before])
+            state_of(site, tasks[0]).held.keep(trained.tensors, digests[before])
     grouping = grouping_of(fresh_model(tasks[0], Bench()))
     tensors = {name: tensor.clone() for name, tensor in fresh_model(tasks[0], Bench()).state_dict().items()}
     average = start(tensors)

@@ -19,7 +19,7 @@ from common.errors import ReleaseError
 from common.records import OK
 from common.release import Release
 from common.study import code_version
-from simulations.report.summary import Cost, RoundFacts, StageFacts, Versions
+from simulations.report.summary import Cost, RoundFacts, StageFacts, Traffic, Versions
 
 
 class Stopwatch:
@@ -88,6 +88,10 @@ def round_facts(record: Mapping[str, Any]) -> RoundFacts:
         seconds=record["seconds"],
         bytes_to_sites=sum(entry["bytes_down"] for entry in sites.values()),
         bytes_from_sites=sum(entry["bytes_up"] for entry in sites.values()),
+        traffic={
+            site: Traffic(received_bytes=entry["bytes_down"], sent_bytes=entry["bytes_up"])
+            for site, entry in sites.items()
+        },
         contributed=tuple(site for site, entry in sites.items() if entry["code"] == OK),
         absent={site: entry["code"] for site, entry in sites.items() if entry["code"] != OK},
         alarms={

@@ -81,6 +81,13 @@ class DataFacts(Frozen):
     sites: tuple[SiteFacts, ...] = Field(description="one entry a site")
 
 
+class Traffic(Frozen):
+    """What one site received and sent in a round: tensors, texts and metrics, without Flower's wrapping."""
+
+    received_bytes: Count = Field(description="bytes of the messages to the site")
+    sent_bytes: Count = Field(description="bytes of its answer")
+
+
 class RoundFacts(Frozen):
     """One round of one stage."""
 
@@ -88,6 +95,7 @@ class RoundFacts(Frozen):
     seconds: Seconds = Field(description="wall time from the first message to the checkpoint")
     bytes_to_sites: Count = Field(description="tensor bytes sent to all sites")
     bytes_from_sites: Count = Field(description="tensor bytes received from all sites")
+    traffic: dict[str, Traffic] = Field(default_factory=dict, description="per site what it received and sent")
     contributed: tuple[str, ...] = Field(description="sites whose update was counted")
     absent: dict[str, str] = Field(description="sites that did not count, with the code of the reason")
     alarms: dict[str, tuple[str, ...]] = Field(

@@ -201,7 +201,7 @@ class Consortium:
             resume=resume,
             on_event=on_event,
             client=client,
-            build=build_linear,
+            build=bench.build_model,
         )
 
 

@@ -47,8 +47,9 @@ def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
     deliver = InProcessGrid._deliver
 
     def listening(grid: InProcessGrid, message: Message) -> Message:
-        if GLOBAL in message.content:
-            down.append(set(message.content[GLOBAL]))
+        if message.metadata.message_type == "train":
+            arrays = [record for key, record in message.content.items() if key.startswith(GLOBAL)]
+            down.append({name for record in arrays for name in record})
         return deliver(grid, message)
 
     def build(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:

@@ -15,7 +15,8 @@ from common.settings.stages import Stage
 from server.events import RoundFinished, SiteAnswered, StageFinished
 from server.result import RunResult
 
-TIMES = ("seconds",)
+TIMES = ("seconds", "bytes_down")
+"""What a resumed run may differ in: it also sends less, where a site holds what an interrupted round had sent."""
 
 
 class PowerCutError(Exception):

@@ -18,7 +18,7 @@ from common.errors import DataError, FederationError, StudyError
 from common.sequences import Sequence
 from common.settings.stages import Stage
 from common.study import Study
-from server.events import RoundFinished, RoundStarted, SiteProgress, StageFinished
+from server.events import RoundStarted, SiteProgress, StageFinished
 from simulations.grid import InProcessGrid
 
 T1, T2 = Sequence.T1, Sequence.T2
@@ -154,19 +154,6 @@ def test_a_stage_starts_from_the_released_weights_of_the_one_before(consortium: 
     assert set(seen) == {("synthesiser", "generator"), ("segmenter", "generator"), ("segmenter", "synthesiser")}
     released = load_file(out / "release" / "generator.safetensors")
     assert torch.equal(seen[("segmenter", "generator")], released["trunk.weight"])
-
-
-def test_a_site_that_lost_the_earlier_models_says_so_and_gets_them(consortium: Any, tiny: SimpleNamespace) -> None:
-    def forget(event: Any) -> None:
-        if isinstance(event, RoundFinished) and event.stage is Stage.SYNTHESISER:
-            for path in consortium.root.glob("sites/a/work/state/*/earlier/*"):
-                path.unlink()
-
-    study = tiny.make_study(stages__generator=ONE_ROUND, stages__synthesiser="rounds = 2\nlocal_steps = 1")
-    result = consortium.run(study, on_event=forget)
-    assert result.status == "complete" and result.faults == ()
-    first, second = records(result.out)[1:]
-    assert second["sites"]["a"]["bytes_down"] == first["sites"]["a"]["bytes_down"] > second["sites"]["b"]["bytes_down"]
 
 
 def test_a_site_with_nothing_to_train_sits_the_stage_out_and_that_is_no_failure(

@@ -18,6 +18,7 @@ from common.settings.assessment import Assessment
 from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.gate import GateSettings
+from common.settings.wire import Wire
 from common.study import load_study
 from server.cli import app as server_app
 from simulations.cli import app as simulation_app
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAMS = {"gliofed-client": client_app, "gliofed-server": server_app, "gliofed-sim": simulation_app}
 STUDY_MODELS = [
-    *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, Aggregation, GateSettings),
+    *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, Aggregation, GateSettings, Wire),
     stages.StageSettings,
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
@@ -34,7 +35,8 @@ STUDY_MODELS = [
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
 TABLES = {
-    *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "assessment", "attacks", "reporting"),
+    *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "wire", "assessment", "attacks"),
+    "reporting",
     *("layout", "patient", "policy", "hardware"),
 }
 

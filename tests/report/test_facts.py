@@ -22,6 +22,7 @@ def test_a_round_tells_who_counted_who_did_not_and_what_travelled():
     found = round_facts(RECORD)
     assert (found.contributed, found.absent) == (("a",), {"b": "data"})
     assert (found.bytes_to_sites, found.bytes_from_sites) == (20, 7)
+    assert [(found.traffic[site].received_bytes, found.traffic[site].sent_bytes) for site in "ab"] == [(10, 7), (10, 0)]
 
 
 def test_a_loss_that_is_not_finite_is_left_out():
