@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import add
 
+import numpy as np
+
 from common.assessment.declared import Declared, Features
 from common.assessment.dossier import Distance
 from common.assessment.findings import FeatureSums, Findings
@@ -48,6 +50,7 @@ def distances_of(findings: Mapping[str, Findings]) -> tuple[Distance, ...]:
 
 def _distance(site: str, sequence: Sequence, pairs: tuple[tuple[FeatureSums, FeatureSums], ...]) -> Distance:
     real, drawn = (reduce(add, (side.moments for side in sides)) for sides in zip(*pairs, strict=True))
+    value, spread = frechet_distance(real, drawn), float(np.trace(real.covariance))
     return Distance(
         site=site,
         sequence=sequence,
@@ -55,5 +58,6 @@ def _distance(site: str, sequence: Sequence, pairs: tuple[tuple[FeatureSums, Fea
         patients=sum(side.patients for side, _ in pairs),
         real_slices=real.count,
         drawn_slices=drawn.count,
-        value=frechet_distance(real, drawn),
+        value=value,
+        relative=value / spread if spread > 0 else None,
     )

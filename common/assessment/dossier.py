@@ -63,7 +63,9 @@ class MatrixRow(Frozen):
 class Distance(Frozen):
     """Fréchet distance between real and drawn slices of one sequence, of all sites (`all`) or of one.
 
-    `encoder` names what the features are of: this is no FID, and comparable under the same release alone.
+    `encoder` names what the features are of: this is no FID, and comparable under the same release alone. `relative` is
+    the value over the total variance of the real slices' features, which rids it of their scale; None where they do
+    not vary.
     """
 
     site: str
@@ -73,6 +75,7 @@ class Distance(Frozen):
     real_slices: Count
     drawn_slices: Count
     value: float
+    relative: float | None
 
 
 class RocArea(Frozen):

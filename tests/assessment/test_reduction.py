@@ -49,6 +49,19 @@ def test_the_distance_from_three_sites_sums_is_that_of_the_pooled_slices():
     assert found["b"].value == pytest.approx(alone, rel=1e-9)
 
 
+def test_the_relative_distance_knows_nothing_of_the_scale_of_the_features():
+    def relative(scale):
+        moments = {
+            f"distance/{kind}/T1": moments_over(
+                keyed([scale * rows for rows in slices_of(seed, 4, seed)]), Features(FEATURES), 1
+            )
+            for seed, kind in enumerate(("real", "drawn"))
+        }
+        return distances_of({"a": Findings(weights=WEIGHTS, moments=moments)})[0].relative
+
+    assert relative(1e-4) == pytest.approx(relative(1.0), rel=1e-6) and relative(1.0) > 0
+
+
 def test_a_site_that_sends_one_side_alone_has_no_part_in_a_distance():
     real = moments_over(keyed(slices_of(1, 4, 0.0)), Features(FEATURES), 1)
     assert distances_of({"a": Findings(weights=WEIGHTS, moments={"distance/real/T1": real})}) == ()

@@ -43,7 +43,7 @@ def dossier() -> Dossier:
         ),
         distances=(
             Distance(site="all", sequence=Sequence.T1, encoder="toy", patients=18, real_slices=200, drawn_slices=200,
-                     value=0.31),
+                     value=0.0031, relative=0.31),
         ),
         roc=Roc(
             bins=40,
@@ -84,7 +84,7 @@ def test_the_page_shows_them_and_names_who_said_nothing(summary, gallery, dossie
     page = render_page(summary, gallery, dossier=dossier)
     section = page[page.index('id="assessment"') : page.index('id="sites"')]
     assert "hospital-d (late)" in section and "hospital-c could not measure segmentation" in section
-    assert "No FID" in section and "0.710 … 0.780" in section
+    assert "No FID" in section and "0.310" in section and "0.710 … 0.780" in section
     assert 'id="assessment"' not in render_page(summary, gallery)
 
 
