@@ -12,6 +12,7 @@ from torch import nn
 
 from common.errors import ReleaseError, StudyError
 from common.nets.new_domains import over_domains
+from common.nets.stage_models import say_what_stays
 from common.nets.ummgat import Ummgat
 from common.release import Release, load_release
 from common.sequences import Domain
@@ -55,7 +56,11 @@ def continuing(build: ModelBuilder, study: Study, folder: Path | None) -> ModelB
     def build_continued(
         stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator
     ) -> nn.Module:
-        return _continued(release, domains) if stage is Stage.GENERATOR else build(stage, study, domains, generator)
+        if stage is not Stage.GENERATOR:
+            return build(stage, study, domains, generator)
+        model = _continued(release, domains)
+        say_what_stays(model, study)
+        return model
 
     return build_continued
 

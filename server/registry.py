@@ -73,14 +73,18 @@ def reference_greys(
 
 
 def lineage(run: str, records: list[dict[str, Any]]) -> Lineage:
-    """Return where a stage's weights come from, by the records of its rounds."""
+    """Return where a stage's weights come from, by the records of its rounds.
+
+    A group does not move in a round in which too few sites trained it for the rule.
+    """
     sites: dict[str, int] = {}
     groups: dict[str, set[str]] = {}
     for record in records:
         for site, entry in record["sites"].items():
             for group, patients in entry.get("patients", {}).items():
                 sites[site] = max(sites.get(site, 0), patients)
-                groups.setdefault(group, set()).add(site)
+                if group not in record.get("too_few_sites", {}):
+                    groups.setdefault(group, set()).add(site)
     return Lineage(
         run=run,
         rounds=len(records),

@@ -82,11 +82,13 @@ def outliers(
         past: the records of the stage's earlier rounds.
         limit: of the study; 0 refuses nobody.
     """
-    earlier = _accepted(past) if limit else {}
+    if not limit:
+        return {}
+    earlier, cohorts = _accepted(past), _cohorts(norms)
     found: dict[str, Outlier] = {}
-    for site in sorted(norms) if limit else ():
+    for site in sorted(norms):
         for group, norm in norms[site].items():
-            cohort = [norms[other][group] for other in norms if group in norms[other]]
+            cohort = cohorts[group]
             own = len(cohort) < FEWEST_IN_COHORT
             before = earlier.get((site, group), [])
             if own:
@@ -97,6 +99,15 @@ def outliers(
             if 0 < limit * usual < norm and (worst is None or norm / usual > worst.norm / worst.usual):
                 found[site] = Outlier(site, group, norm, usual, own)
     return found
+
+
+def _cohorts(norms: Norms) -> dict[str, list[float]]:
+    """Return the norms of every group over the sites that sent it."""
+    cohorts: dict[str, list[float]] = {}
+    for groups in norms.values():
+        for group, norm in groups.items():
+            cohorts.setdefault(group, []).append(norm)
+    return cohorts
 
 
 def _accepted(past: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[float]]:

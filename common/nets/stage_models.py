@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -23,18 +25,14 @@ NEAR, FAR = 0.1, 0.5
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
-    """Return the model of `stage` at the study's size, its weights drawn from `generator`.
-
-    It says which of its tensors are each site's own: a local discriminator, and under FedBN all normalisation layers.
-    """
+    """Return the model of `stage` at the study's size, its weights drawn from `generator`."""
     seed = int(torch.randint(2**62, (), generator=generator).item())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the initialisers of MONAI and torch know no generator
         match stage:
             case Stage.GENERATOR | Stage.GENERATOR_FOLD_1 | Stage.GENERATOR_FOLD_2:
                 settings = study.stages.generator or GeneratorStage()
-                local = settings.discriminator == "local"
-                model: nn.Module = Ummgat(domains, study.size, settings.backbone, local_discriminator=local)
+                model: nn.Module = Ummgat(domains, study.size, settings.backbone)
                 initialise(model, generator, settings.first_weights)
             case Stage.SYNTHESISER:
                 model = _synthesiser(study)
@@ -47,8 +45,17 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
             case Stage.MAPS:
                 asked = study.stages.maps or MapsStage()
                 model = MapSynthesiser(study.size, len(asked.inputs), critic_channels(asked))
-    model.LOCAL_NORMS = norm_tensors(model) if study.aggregation.local_norms else frozenset()  # type: ignore[assignment]
+    say_what_stays(model, study)
     return model
+
+
+def say_what_stays(model: nn.Module, study: Study) -> None:
+    """Let a model declare the tensors that are each site's own: a local discriminator's, and under FedBN all norms."""
+    settings = study.stages.generator
+    local = isinstance(model, Ummgat) and settings is not None and settings.discriminator == "local"
+    own: Any = model  # a module takes no plain attribute that mypy would know
+    own.LOCAL_PREFIXES = ("discriminator.",) if local else ()
+    own.LOCAL_NORMS = norm_tensors(model) if study.aggregation.local_norms else frozenset()
 
 
 def _segmenter(study: Study) -> Segmenter:

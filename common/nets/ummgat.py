@@ -41,16 +41,12 @@ class Ummgat(nn.Module):
 
     Attributes:
         domains: the domains in the order of their numbers.
-        LOCAL_PREFIXES: tensors that never leave a site, the discriminator's where it is local.
     """
 
     COMPILED_PARTS = ("generator", "encoder")  # the discriminator's gradient is differentiated again, by R1
 
-    def __init__(
-        self, domains: tuple[Domain, ...], size: str, backbone: str = "swin", *, local_discriminator: bool = False
-    ) -> None:
+    def __init__(self, domains: tuple[Domain, ...], size: str, backbone: str = "swin") -> None:
         super().__init__()
-        self.LOCAL_PREFIXES = ("discriminator.",) if local_discriminator else ()
         shape = STYLE_SIZES[size]
         self.domains = domains
         self.generator = make_generator(backbone, size, shape.style)

@@ -13,9 +13,11 @@ from client.app import make_app
 from client.data.cache import write_case
 from client.training.tasks import Bench
 from common.errors import ReleaseError, StudyError
+from common.nets.norms import norm_tensors
 from common.nets.stage_models import build_model
 from common.release import Release, load_release
 from common.sequences import Domain, Sequence, with_twins
+from common.settings.aggregation import Aggregation
 from common.settings.stages import Stage
 from common.study import Study
 from server.continuation import continuing
@@ -74,6 +76,18 @@ def test_a_late_hospital_is_taught_by_the_others_and_they_stay_as_they_were(tiny
     heads = [before[f"encoder.out.heads.{site}:T1.weight"] for site in "ab"]
     torch.testing.assert_close(after["encoder.out.heads.late:T1.weight"], torch.stack(heads).mean(0))
     assert "encoder.out.heads.late:CBV.weight" in after and second.domains != first.domains
+
+
+def test_norms_and_discriminators_may_stay_at_their_sites_from_now_on(tiny, hospitals, first, tmp_path):
+    after_it = study_of(tiny, ("a", "b"), f'start_from = "{first.digest}"\ndiscriminator = "local"')
+    study = after_it.model_copy(update={"aggregation": Aggregation(local_norms=True)})
+    second = play(tiny, hospitals, study, tmp_path / "second", first.path)
+    before, after = first.tensors(Stage.GENERATOR), second.tensors(Stage.GENERATOR)
+    norms = norm_tensors(second.model(Stage.GENERATOR))
+    assert norms and max(float((after[name] - before[name]).abs().max()) for name in norms) < 1e-9
+    assert second.manifest.stages[Stage.GENERATOR].lineage.groups["norms"] == ("a", "b")
+    judging = [name for name in before if name.startswith("discriminator.") and ":lesion" not in name]
+    assert all(torch.equal(after[name], before[name]) for name in judging)
 
 
 def test_a_head_that_nobody_trained_teaches_nobody(first):

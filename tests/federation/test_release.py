@@ -16,7 +16,7 @@ from common.records import Greys
 from common.release import MANIFEST, load_release
 from common.sequences import Domain, Sequence
 from common.settings.stages import Stage
-from server.registry import reference_greys
+from server.registry import lineage, reference_greys
 
 
 @pytest.fixture
@@ -33,6 +33,12 @@ def test_a_release_comes_back_with_study_plan_lineage_and_domains(released: Path
     assert (lineage.rounds, lineage.sites) == (2, {"a": 3, "b": 2})
     assert lineage.groups["domain/b:T2"] == ("b",) and "domain/b:T2:lesion" not in lineage.groups
     assert release.manifest.research_use_only and release.short == release.digest[:12]
+
+
+def test_a_group_that_too_few_sites_trained_for_the_rule_has_no_trainers() -> None:
+    sites = {site: {"code": "ok", "patients": {"shared": 2, f"domain/{site}:T1": 2}} for site in "ab"}
+    told = lineage("0" * 16, [{"sites": sites, "too_few_sites": {"shared": 2}}])
+    assert set(told.groups) == {"domain/a:T1", "domain/b:T1"} and told.sites == {"a": 2, "b": 2}
 
 
 def test_a_runs_folder_leads_to_its_release(released: Path) -> None:
