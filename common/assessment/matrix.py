@@ -58,7 +58,6 @@ def _row(name: str, number: int, measure: str, findings: Mapping[str, Findings])
     assessor, model, of = name.split("/")
     sums = {site: each.sums[name] for site, each in sorted(findings.items()) if name in each.sums}
     sites = {site: _figure(each, number) for site, each in sums.items()}
-    worst = max if measure in LOWER_IS_BETTER else min
     return MatrixRow(
         assessor=assessor,
         model=model,
@@ -67,8 +66,15 @@ def _row(name: str, number: int, measure: str, findings: Mapping[str, Findings])
         pooled=_figure(added(sums.values()), number),
         sites=sites,
         withheld=tuple(site for site, each in sorted(findings.items()) if name in each.withheld),
-        worst_site=worst(sites, key=lambda site: sites[site].mean) if len(sites) > 1 else None,
+        worst_site=_worst({site: each.mean for site, each in sites.items()}, measure),
     )
+
+
+def _worst(means: Mapping[str, float], measure: str) -> str | None:
+    """Return the site that fares worst; None where all fare alike, or there is nobody to compare with."""
+    if len(set(means.values())) < 2:
+        return None
+    return (max if measure in LOWER_IS_BETTER else min)(means, key=means.__getitem__)
 
 
 def added(sums: Iterable[Sums]) -> Sums:

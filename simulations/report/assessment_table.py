@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.assessment.dossier import Dossier, MatrixRow
-from common.assessment.matrix import COPY, LOWER_IS_BETTER, RELEASED, SITE_ALONE
+from common.assessment.matrix import COPY, LOWER_IS_BETTER, REGIONS, RELEASED, SITE_ALONE
+from common.sequences import Sequence
 
 ALL_SITES = "all"
 TITLES = {
@@ -15,6 +16,7 @@ TITLES = {
     "dice": "Overlap of the segmentation, Dice",
 }
 DIGITS = {"mae": 1, "ssim": 3, "dice": 3}
+COLUMNS = (*(sequence.value for sequence in Sequence), *REGIONS)
 MODELS = (RELEASED, SITE_ALONE, COPY)
 BETTER, WORSE = "31,122,77", "169,50,38"
 DEEPEST = 0.45
@@ -45,7 +47,7 @@ def heat_tables(dossier: Dossier) -> list[HeatTable]:
 
 
 def _table(measure: str, entries: list[MatrixRow]) -> HeatTable:
-    columns = tuple(dict.fromkeys(entry.of for entry in entries))
+    columns = tuple(sorted({entry.of for entry in entries}, key=COLUMNS.index))
     sites = sorted({site for entry in entries for site in (*entry.sites, *entry.withheld)})
     found = {(entry.model, entry.of): entry for entry in entries}
     rows = []

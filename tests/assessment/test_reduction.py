@@ -80,6 +80,10 @@ def test_the_matrix_pools_patients_not_sites_and_names_the_worst_site():
     assert likeness.measure == "ssim" and likeness.pooled.mean == 0.5
 
 
+def test_where_all_sites_fare_alike_none_is_the_worst():
+    assert [row.worst_site for row in matrix_of({"a": said([2.0]), "b": said([1.0, 3.0])})] == [None, None]
+
+
 def test_the_order_of_sites_does_not_matter():
     sites = {"a": said([1.0, 2.0]), "b": said([10.0]), "c": said([0.1, 0.2, 0.7])}
     assert matrix_of(sites) == matrix_of(dict(reversed(sites.items())))
