@@ -18,6 +18,8 @@ def assess(exam: Examination) -> Observed:
     bins: dict[str, dict[str, int]] = {}
     for stage in exam.study.stages.released:
         members, strangers = chosen(exam, members_of(exam, stage)), chosen(exam, exam.held_out)
+        if min(len(members.patients()), len(strangers.patients())) < exam.minimum:
+            continue
         for loss in ATTACKS[stage]:
             losses = losses_of(exam, stage, loss)
             placed = placements(losses(members), losses(strangers))

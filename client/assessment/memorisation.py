@@ -32,7 +32,7 @@ def assess(exam: Examination) -> Observed:
     """
     values: dict[str, dict[str, tuple[float, ...]]] = {}
     for stage in exam.study.stages.released:
-        if stage in DRAWING:
+        if stage in DRAWING and len(exam.held_out.patients()) >= exam.minimum:
             drawings = draw_patients(exam, stage, chosen(exam, exam.held_out))
             ratios = nearest_ratios(drawings, members_of(exam, stage), exam.minimum)
             copied = called_copied(ratios, exam.minimum)
