@@ -18,6 +18,7 @@ from common.settings.assessment import Assessment
 from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.gate import GateSettings
+from common.settings.privacy import Privacy
 from common.settings.wire import Wire
 from common.study import load_study
 from server.cli import app as server_app
@@ -31,12 +32,12 @@ STUDY_MODELS = [
     stages.StageSettings,
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
-    *(Assessment, Attacks, settings.Reporting),
+    *(Assessment, Attacks, settings.Reporting, Privacy),
 ]
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
 TABLES = {
     *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "wire", "assessment", "attacks"),
-    "reporting",
+    *("reporting", "privacy"),
     *("layout", "patient", "policy", "hardware"),
 }
 
