@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.config import Policy
-from client.privacy.accountant import Steps, epsilon_of
+from client.privacy.accountant import Steps, epsilon_of, exceeds
 from client.privacy.ledger import Entry, Ledger
 from common.errors import PolicyError
 from common.records import BUDGET_EXHAUSTED, Task
@@ -43,16 +43,10 @@ class Budget:
 
         def allowed(entries: list[Entry]) -> None:
             seen[:] = [each for each in entries if each.study == entry.study]
-            in_study, limit = spent(seen, entry.delta), task.study.privacy.epsilon
-            if in_study > limit:
-                raise _exhausted(entry, in_study, limit, entry.delta, "in this study", "privacy.epsilon of the study")
-            limit_of_all = self.policy.epsilon_budget
-            if limit_of_all is None:
-                return
-            in_all = spent(entries, self.policy.budget_delta)
-            if in_all > limit_of_all:
-                where = "policy.epsilon_budget in site.toml"
-                raise _exhausted(entry, in_all, limit_of_all, self.policy.budget_delta, "over all studies", where)
+            self._refuse_above(seen, entry.delta, task.study.privacy.epsilon, "privacy.epsilon of the study")
+            if self.policy.epsilon_budget is not None:
+                where = "policy.epsilon_budget in site.toml, over all studies"
+                self._refuse_above(entries, self.policy.budget_delta, self.policy.epsilon_budget, where)
 
         self.ledger.reserve(entry, allowed)
         of_stage = [each for each in seen if each.stage == entry.stage]
@@ -62,6 +56,14 @@ class Budget:
             stage_epsilon=spent(of_stage, entry.delta),
             study_epsilon=spent(seen, entry.delta),
         )
+
+    def _refuse_above(self, entries: list[Entry], delta: float, limit: float, setting: str) -> None:
+        """Raise BudgetExhaustedError where `entries`, the new one last, cost more than `limit`."""
+        if exceeds(map(_steps, entries), delta, limit):
+            raise BudgetExhaustedError(
+                f"{entries[-1].stage} round {entries[-1].round} would bring the patients' epsilon to "
+                f"{spent(entries, delta):.3g} at delta {delta:g}, above {limit:g}, {setting}; the site sits the stage out"
+            )
 
 
 def entry_of(task: Task, moves: int) -> Entry:
@@ -84,13 +86,8 @@ def entry_of(task: Task, moves: int) -> Entry:
 
 def spent(entries: list[Entry], delta: float) -> float:
     """Return epsilon of all the steps of `entries` together."""
-    return epsilon_of((Steps(each.steps, each.sampling_rate, each.noise_multiplier) for each in entries), delta)
+    return epsilon_of(map(_steps, entries), delta)
 
 
-def _exhausted(
-    entry: Entry, epsilon: float, limit: float, delta: float, where: str, setting: str
-) -> BudgetExhaustedError:
-    return BudgetExhaustedError(
-        f"{entry.stage} round {entry.round} would bring the patients' epsilon {where} to {epsilon:.3g} "
-        f"(delta {delta:g}), above {limit:g}, {setting}; the site sits the stage out"
-    )
+def _steps(entry: Entry) -> Steps:
+    return Steps(entry.steps, entry.sampling_rate, entry.noise_multiplier)

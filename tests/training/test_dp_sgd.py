@@ -11,7 +11,9 @@ from torch import nn
 from client.privacy.dp_sgd import noisy_step, one_by_one, poisson_batch, system_noise
 
 
-def moved_by(gradients: list[list[float]], clip: float = 1.0, noise: float = 0.0, expected: float = 1.0) -> torch.Tensor:
+def moved_by(
+    gradients: list[list[float]], clip: float = 1.0, noise: float = 0.0, expected: float = 1.0
+) -> torch.Tensor:
     """Return how far plain descent at rate 1 moves a weight of zeros."""
     weight = nn.Parameter(torch.zeros(len(gradients[0]) if gradients else 2))
     noisy_step([[torch.tensor(each)] for each in gradients], torch.optim.SGD([weight], lr=1.0), clip, noise, expected)
@@ -32,8 +34,8 @@ def test_a_rate_that_is_no_probability_is_refused(rate: float) -> None:
 
 
 def test_a_draw_of_nobody_moves_by_noise_alone_as_the_accountant_assumes() -> None:
-    moved = torch.stack([moved_by([], noise=2.0, expected=4.0) for _ in range(2000)])
-    assert float(moved.std()) == pytest.approx(2.0 / 4.0, rel=0.08)
+    moved = torch.stack([moved_by([], noise=2.0, expected=4.0) for _ in range(500)])
+    assert float(moved.std()) == pytest.approx(2.0 / 4.0, rel=0.15)  # six standard errors
     assert torch.equal(moved_by([], noise=0.0), torch.zeros(2))
 
 
