@@ -23,7 +23,7 @@ class Privacy(Frozen):
     """
 
     stages: tuple[Stage, ...] = ()
-    noise_multiplier: Annotated[float, Field(ge=0.3, le=100)] = 1.0
+    noise_multiplier: Annotated[float, Field(ge=0.3, le=100)] = 2.0
     clip_norm: Annotated[float, Field(gt=0, le=1e4)] = 1.0
     sampling_rate: Rate = 0.1
     delta: Annotated[float, Field(gt=0, le=0.01)] = 1e-5
