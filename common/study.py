@@ -126,7 +126,7 @@ class Study(Frozen):
         problem = self.attacks.problem(self.assessment.enabled, self.data.holdout_fraction)
         if problem:
             raise ValueError(f"attacks: {problem}")
-        unprotected = self.privacy.problem(self.stages)
+        unprotected = self.privacy.problem(self.stages, self.assessment)
         if unprotected:
             raise ValueError(unprotected)
         maps = self.stages.maps

@@ -62,7 +62,8 @@ class Budget:
         if exceeds(map(_steps, entries), delta, limit):
             raise BudgetExhaustedError(
                 f"{entries[-1].stage} round {entries[-1].round} would bring the patients' epsilon to "
-                f"{spent(entries, delta):.3g} at delta {delta:g}, above {limit:g}, {setting}; the site sits the stage out"
+                f"{spent(entries, delta):.3g} at delta {delta:g}, above {limit:g}, {setting}; "
+                "the site sits the stage out"
             )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from common.settings.assessment import Assessment
 from common.settings.frozen import Frozen, Rate
 from common.settings.stages import FOLDS, Stage, Stages
 
@@ -42,13 +43,18 @@ class Privacy(Frozen):
         """Say whether `stage` is trained privately."""
         return stage in self.stages
 
-    def problem(self, stages: Stages) -> str | None:
+    def problem(self, stages: Stages, assessment: Assessment) -> str | None:
         """Return why the private stages cannot be trained so beside the study's other settings, or None."""
         absent = [stage for stage in self.stages if stage not in stages.present]
         if absent:
             return f"privacy.stages: the study has no stage {absent[0]}; add [stages.{absent[0]}] or remove the name"
         if not self.stages:
             return None
+        if assessment.site_alone:
+            return (
+                "assessment.site_alone: a site by itself would spend its patients' privacy once more, on weights that "
+                "nobody gets; set it to false, or privacy.stages to []"
+            )
         if stages.generator is not None and stages.generator.cross_fit:
             return (
                 "stages.generator.cross_fit: folds are dealt out by what all patients hold, so that one patient "

@@ -166,6 +166,10 @@ STUDY = 'name = "tiny"\nsites = ["a"]\nreference_site = "a"\n'
             "[privacy]\nstages = ['segmenter']",
             "validation_fraction: .*set it to 0",
         ),
+        (
+            "[stages.generator]\n[assessment]\nenabled = true\nsite_alone = true\n[privacy]\nstages = ['generator']",
+            "nobody gets",
+        ),
         ("[stages.generator]\n[privacy]\nnoise_multiplier = 0.1", "noise_multiplier"),
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.privacy.dp_sgd import noisy_step, one_by_one
+from client.privacy.dp_sgd import noisy_step
+from client.privacy.dp_sgd import one_by_one as patient_by_patient
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
 from common.nets.map_synthesiser import MapCritic, MapSynthesiser
@@ -174,7 +175,7 @@ def test_opacus_and_our_own_step_move_a_network_alike_where_there_is_no_noise() 
     name, clip = "identifier, `tiny`", 0.01
     ours, theirs, (pictures,) = opened(name), opened(name), inputs_of(name)
     optimiser = torch.optim.SGD(ours.parameters(), lr=1.0)
-    gradients = one_by_one([row[None] for row in pictures], lambda row: losses(ours(row)).sum(), optimiser)
+    gradients = patient_by_patient([row[None] for row in pictures], lambda row: losses(ours(row)).sum(), optimiser)
     noisy_step(gradients, optimiser, clip, 0.0, expected=1)
     wrapped = GradSampleModule(theirs, loss_reduction="sum")
     plain = torch.optim.SGD(theirs.parameters(), lr=1.0)

@@ -92,8 +92,8 @@ from dataclasses import replace
 from pathlib import Path
 from client.privacy.ledger import Ledger, Entry
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-ledger = Ledger(Path(sys.argv[1]))
-ledger.reserve(Entry("a" * 64, "tiny", "0" * 16, "segmenter", 2, 50, 0.1, 1.0, 1e-5), die if sys.argv[2] == "before" else lambda _: None)
+entry = Entry("a" * 64, "tiny", "0" * 16, "segmenter", 2, 50, 0.1, 1.0, 1e-5)
+Ledger(Path(sys.argv[1])).reserve(entry, die if sys.argv[2] == "before" else lambda _: None)
 die()
 """
 
@@ -112,7 +112,8 @@ import sys
 from pathlib import Path
 from client.privacy.ledger import Ledger, Entry
 for number in range(8):
-    Ledger(Path(sys.argv[1])).reserve(Entry("a" * 64, "tiny", sys.argv[2] * 16, "segmenter", number, 50, 0.1, 1.0, 1e-5), lambda _: None)
+    entry = Entry("a" * 64, "tiny", sys.argv[2] * 16, "segmenter", number, 50, 0.1, 1.0, 1e-5)
+    Ledger(Path(sys.argv[1])).reserve(entry, lambda _: None)
 """
 
 
