@@ -37,7 +37,7 @@ class Term:
 
 def weighted_sum(terms: Mapping[str, Term]) -> Tensor:
     """Return the loss that the terms make up."""
-    return torch.stack([term.weight * term.value for term in terms.values()]).sum()
+    return torch.stack([term.weight * term.value for term in terms.values() if term.weight is not None]).sum()
 
 
 Losses = Callable[[Batch], Mapping[str, Term]]
