@@ -15,6 +15,7 @@ import torch
 from client.privacy.ledger import Ledger
 from client.privacy.ledger_report import report_ledger
 from client.privacy.private_step import Move, PrivateStep
+from client.training.kept_update import KeptUpdates
 from client.training.tasks import Bench
 from common.errors import StudyError
 from common.records import BUDGET_EXHAUSTED
@@ -124,25 +125,34 @@ def test_a_damaged_ledger_stops_private_training_at_that_site_alone(consortium: 
     assert not consortium.run(tiny_study_without, out="plain", bench=bench).faults
 
 
-def _killed_before_sending(consortium: Any, study: Any, bench: Any) -> None:
+def _killed(consortium: Any, study: Any, bench: Any, kept: bool) -> None:
+    """Run until a site is killed between noise and send: before, or after it has kept its finished update."""
     import client.app
 
-    client.app.allow_update = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    keep = KeptUpdates.keep
+    if kept:
+        KeptUpdates.keep = lambda *arguments: die(keep(*arguments))  # type: ignore[method-assign]
+    else:
+        client.app.allow_update = die  # type: ignore[assignment]
     consortium.run(study, bench=bench)
 
 
-def test_what_was_noised_and_never_sent_is_spent(consortium: Any, tiny: Any, bench: Any) -> None:
+@pytest.mark.parametrize(("kept", "rounds"), [(False, [1, 1, 2, 3]), (True, [1, 2, 3])])
+def test_what_was_noised_and_never_sent_is_spent_once_for_each_training(
+    consortium: Any, tiny: Any, bench: Any, kept: bool, rounds: list[int]
+) -> None:
     study = tiny.make_study(privacy=PRIVATE)
-    process = multiprocessing.get_context("fork").Process(
-        target=_killed_before_sending, args=(consortium, study, bench)
-    )
+    process = multiprocessing.get_context("fork").Process(target=_killed, args=(consortium, study, bench, kept))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
     ledger = Ledger(workdir(consortium, "a"))
     assert [entry.round for entry in ledger.entries()] == [1]
     consortium.run(study, resume=True, bench=bench).require_complete()
-    assert [entry.round for entry in ledger.entries()] in ([1, 1, 2, 3], [1, 2, 3])  # resent, where the site kept it
+    assert [entry.round for entry in ledger.entries()] == rounds  # what was kept is sent again, and costs nothing
 
 
 def test_a_step_that_cannot_be_taken_by_patients_is_refused(tiny: Any, consortium: Any) -> None:
