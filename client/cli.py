@@ -193,10 +193,10 @@ def ledger(site: SiteOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         console.print_json(report)
         return
-    columns = ["study", "digest", "stages", "rounds", "noisy steps", "epsilon", "delta"]
+    columns = ["study", "digest", "stages", "rounds", "noisy steps", "epsilon", "by RDP", "delta"]
     rows = [
         [each["name"], each["digest"][:12], ", ".join(each["stages"]), str(each["rounds"]), str(each["steps"]),
-         f"{each['epsilon']:.3g}", f"{each['delta']:g}"]
+         f"{each['epsilon']:.3g}", f"{each['epsilon_rdp']:.3g}", f"{each['delta']:g}"]
         for each in report["studies"]
     ]  # fmt: skip
     console.print_table(f"{report['site']}: spent on private training", columns, rows)

@@ -2,7 +2,7 @@
 
 Both hold for adding or removing one patient under Poisson sampling. RDP (Mironov et al. 2019) is an upper bound in
 closed form; PRV (Gopi et al. 2021) follows the distribution of the privacy loss itself and is tighter where steps are
-many. Each gives a valid epsilon, so the smaller one holds.
+many. The smaller one is taken (docs/concepts/privacy.md says what each rests on).
 """
 
 from __future__ import annotations

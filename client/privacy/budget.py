@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.config import Policy
-from client.privacy.accountant import Steps, epsilon_of, exceeds
+from client.privacy.accountant import Steps, epsilon_of, exceeds, rdp_epsilon
 from client.privacy.ledger import Entry, Ledger
 from common.errors import PolicyError
 from common.records import BUDGET_EXHAUSTED, Task
@@ -88,6 +88,11 @@ def entry_of(task: Task, moves: int) -> Entry:
 def spent(entries: list[Entry], delta: float) -> float:
     """Return epsilon of all the steps of `entries` together."""
     return epsilon_of(map(_steps, entries), delta)
+
+
+def spent_by_rdp(entries: list[Entry], delta: float) -> float:
+    """Return epsilon of all the steps of `entries` together, as Rényi divergences alone bound it."""
+    return rdp_epsilon(map(_steps, entries), delta)
 
 
 def _steps(entry: Entry) -> Steps:

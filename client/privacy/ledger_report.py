@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from client.config import SiteConfig
-from client.privacy.budget import spent
+from client.privacy.budget import spent, spent_by_rdp
 from client.privacy.ledger import Ledger
 
 
 def report_ledger(config: SiteConfig) -> dict[str, Any]:
     """Return the site's spending, ready for JSON: by study in the order of their first round, and over all.
 
-    `left` is what the site's budget exceeds the spending by; None without a budget. Raises LedgerError where the ledger
-    is damaged.
+    `epsilon_rdp` is what Rényi divergences alone say. `left` is what the site's budget exceeds the spending by; None
+    without a budget. Raises LedgerError where the ledger is damaged.
     """
     entries = Ledger(config.workdir).entries()
     policy = config.policy
@@ -29,6 +29,7 @@ def report_ledger(config: SiteConfig) -> dict[str, Any]:
                 "rounds": len(of_study),
                 "steps": sum(entry.steps for entry in of_study),
                 "epsilon": spent(of_study, delta),
+                "epsilon_rdp": spent_by_rdp(of_study, delta),
                 "delta": delta,
             }
         )

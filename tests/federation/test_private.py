@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from client.cli import app
 from client.privacy.ledger import Ledger
-from client.privacy.ledger_report import report_ledger
 from client.privacy.private_step import Move, PrivateStep
 from client.training.kept_update import KeptUpdates
 from client.training.tasks import Bench
+from common import console
 from common.errors import StudyError
 from common.records import BUDGET_EXHAUSTED
 from common.release import load_release
@@ -89,7 +90,9 @@ def test_noise_does_not_come_from_the_seed(consortium: Any, tiny: Any, bench: An
     assert weights["p"] != weights["q"] and weights["r"] == weights["s"]
 
 
-def test_a_site_whose_budget_is_spent_sits_out_and_the_others_go_on(consortium: Any, tiny: Any, bench: Any) -> None:
+def test_a_site_whose_budget_is_spent_sits_out_and_the_others_go_on(
+    consortium: Any, tiny: Any, bench: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     site_file = consortium.sites["a"]
     site_file.write_text(site_file.read_text() + "epsilon_budget = 2.8\n")
     result = consortium.run(tiny.make_study(privacy=PRIVATE), bench=bench)
@@ -97,14 +100,14 @@ def test_a_site_whose_budget_is_spent_sits_out_and_the_others_go_on(consortium: 
     said = [record["sites"].get("a", {}).get("code") for record in records(consortium)]
     assert said == ["ok", BUDGET_EXHAUSTED, None]
     assert not result.faults
-    report = report_ledger(tiny_config(site_file))
-    assert report["epsilon"] <= 2.8 and report["left"] == pytest.approx(2.8 - report["epsilon"])
-
-
-def tiny_config(path: Path) -> Any:
-    from client.config import load_site
-
-    return load_site(path)
+    assert console.run(app, "gliofed-client", ["ledger", "--site", str(site_file), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (study,) = report["studies"]
+    assert (study["name"], study["stages"], study["rounds"], study["steps"]) == ("tiny", ["generator"], 1, 3)
+    assert 0 < study["epsilon"] <= study["epsilon_rdp"] and report["epsilon"] == study["epsilon"]
+    assert report["left"] == pytest.approx(2.8 - report["epsilon"])
+    assert console.run(app, "gliofed-client", ["ledger", "--site", str(site_file)]) == 0
+    assert "of 2.8 left" in capsys.readouterr().out
 
 
 def test_the_study_has_a_limit_of_its_own_over_all_its_runs(consortium: Any, tiny: Any, bench: Any) -> None:
