@@ -225,6 +225,7 @@ def _pack(site: Site, task: Task, withdrawn: int, update: LocalUpdate, received:
         patients=outgoing.patients,
         withheld=outgoing.withheld,
         withdrawn=withdrawn,
+        spent=outgoing.spent,
     )
     return RecordDict(
         {

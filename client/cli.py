@@ -178,6 +178,32 @@ def complete(
     console.print_table(f"{console.count(len(rows), 'case')} completed", ["case", "BBB", "files", "folder"], rows)
 
 
+@app.command(epilog=console.epilog(f"{PROGRAM} ledger --site site.toml"))
+def ledger(site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Show what private training has cost this site's patients, study by study, and what is left.
+
+    An entry counts from the moment it was reserved, whether or not its round ended.
+    """
+    from client.privacy.ledger_report import report_ledger
+
+    config = _load(site)
+    if config is None:
+        raise StudyError("no site; give its site.toml with --site")
+    report = report_ledger(config)
+    if as_json:
+        console.print_json(report)
+        return
+    columns = ["study", "digest", "stages", "rounds", "noisy steps", "epsilon", "by RDP", "delta"]
+    rows = [
+        [each["name"], each["digest"][:12], ", ".join(each["stages"]), str(each["rounds"]), str(each["steps"]),
+         f"{each['epsilon']:.3g}", f"{each['epsilon_rdp']:.3g}", f"{each['delta']:g}"]
+        for each in report["studies"]
+    ]  # fmt: skip
+    console.print_table(f"{report['site']}: spent on private training", columns, rows)
+    left = "no budget in site.toml" if report["left"] is None else f"{report['left']:.3g} of {report['budget']:g} left"
+    console.print_line(f"over all studies: epsilon {report['epsilon']:.3g} at delta {report['delta']:g}; {left}")
+
+
 def main() -> None:
     """Entry point of `gliofed-client`."""
     sys.exit(console.run(app, PROGRAM))

@@ -91,11 +91,15 @@ class Policy(Frozen):
         minimum_patients: a sequence held by fewer training patients is not offered to a study.
         sequences: the sequences that may be used; absent means all.
         approved_studies: digests of the studies that may run; `*` allows any and is meant for simulations.
+        epsilon_budget: the most that private training may cost a patient over all studies, at `budget_delta`; absent:
+            what each approved study allows.
     """
 
     minimum_patients: Annotated[int, Field(ge=1, le=10_000_000)] = 5
     sequences: tuple[Sequence, ...] | None = None
     approved_studies: tuple[str, ...] = ()
+    epsilon_budget: Annotated[float, Field(gt=0, le=1000)] | None = None
+    budget_delta: Annotated[float, Field(gt=0, le=0.01)] = 1e-5
 
     @field_validator("approved_studies")
     @classmethod

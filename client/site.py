@@ -10,7 +10,7 @@ from statistics import median
 from client.config import Hardware, Policy, SiteConfig
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
-from client.data.splits import split_patients
+from client.data.splits import split_one_by_one, split_patients
 from client.privacy.policy import check_approved, patients_behind_training
 from client.privacy.withdrawal import withdrawn_patients
 from client.training.row_budget import RowBudget
@@ -95,7 +95,8 @@ def site_of(
     withdrawn = withdrawn_patients(workdir)
     allowed = tuple(sequence for sequence in study.sequences if policy.allows(sequence))
     known = [_restrict(case, allowed) for case in sorted(cases, key=lambda case: (case.patient, case.case))]
-    split = split_patients({case.patient for case in known}, study.data.holdout_fraction, study.seed)
+    divide = split_one_by_one if study.privacy.stages else split_patients
+    split = divide({case.patient for case in known}, study.data.holdout_fraction, study.seed)
     gone = [case for case in known if case.patient in withdrawn and case.patient in split.training]
     training = [case for case in known if case.patient in split.training and case.patient not in withdrawn]
     minimum = patients_behind_training(policy, study)

@@ -23,6 +23,7 @@ from common.plan import Plan, SiteInventory
 from common.sequences import Sequence
 from common.settings.frozen import Frozen
 from common.settings.stages import Stage
+from common.spent import Spent
 from common.study import Study
 from common.wire.coding import Coded, Coding, CodingError, decode, encode
 
@@ -38,6 +39,10 @@ METRICS = "metrics"
 OK = "ok"
 NOTHING_TO_TRAIN = "nothing-to-train"
 NEEDS_TENSORS = "needs-tensors"
+BUDGET_EXHAUSTED = "privacy-budget-exhausted"
+
+SITS_OUT = frozenset({NOTHING_TO_TRAIN, BUDGET_EXHAUSTED})
+"""Codes of a site that answered well and brings nothing to the stage; it is not asked again."""
 
 STOP = "stop"
 """Action of the query that ends a run at a site."""
@@ -151,6 +156,7 @@ class Answer(Frozen):
         withdrawn: patients of earlier rounds of this run that have been withdrawn since; a count and no more.
         holds: digests of the groups and earlier models that the site holds, in the answer to a query, and to a task of
             which it lacks some; an update says by itself that all of them are there.
+        spent: of a privately trained update, what the site's patients have spent with it.
     """
 
     site: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -165,6 +171,7 @@ class Answer(Frozen):
     withheld: Annotated[tuple[Group, ...], Field(max_length=4096)] = ()
     withdrawn: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     holds: Annotated[tuple[Digest, ...], Field(max_length=MAX_HELD)] = ()
+    spent: Spent | None = None
 
     @property
     def key(self) -> RoundKey:

@@ -21,6 +21,7 @@ from common.plan import Plan
 from common.sequences import Domain, Sequence
 from common.settings.frozen import Frozen
 from common.settings.stages import Stage
+from common.spent import Spent
 from common.study import Study
 
 if TYPE_CHECKING:
@@ -105,6 +106,18 @@ class IdentifierFacts(Frozen):
         return None if self.calibration is None else PlattCurve(self.calibration.slope, self.calibration.intercept)
 
 
+class StagePrivacy(Frozen):
+    """What a privately trained stage has cost: by site, as each said with the last update that counted.
+
+    It holds for one patient of the site, and for the site's updates; docs/concepts/privacy.md says what is outside.
+    """
+
+    noise_multiplier: float
+    clip_norm: float
+    sampling_rate: float
+    sites: dict[str, Spent]
+
+
 class Manifest(Frozen):
     """All that `release.json` says, its own digest aside.
 
@@ -120,6 +133,7 @@ class Manifest(Frozen):
     greys: dict[Sequence, GreyConstants]
     identifier: IdentifierFacts | None
     assessment: Digest | None = None
+    privacy: dict[Stage, StagePrivacy] = Field(default_factory=dict)
     research_use_only: Literal[True] = True
 
     @property

@@ -22,6 +22,7 @@ from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
 from common.settings.gate import GateSettings
+from common.settings.privacy import Privacy
 from common.settings.stages import Stage, Stages
 from common.settings.wire import Wire
 
@@ -93,6 +94,7 @@ class Study(Frozen):
     assessment: Assessment = Assessment()
     attacks: Attacks = Attacks()
     reporting: Reporting = Reporting()
+    privacy: Privacy = Privacy()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -124,6 +126,9 @@ class Study(Frozen):
         problem = self.attacks.problem(self.assessment.enabled, self.data.holdout_fraction)
         if problem:
             raise ValueError(f"attacks: {problem}")
+        unprotected = self.privacy.problem(self.stages, self.assessment)
+        if unprotected:
+            raise ValueError(unprotected)
         maps = self.stages.maps
         lacking = [] if maps is None else [s for s in (maps.target, *maps.inputs) if s not in self.sequences]
         if lacking:

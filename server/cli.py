@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from common import console
-from common.release import Release, load_release
+from common.release import Release, StagePrivacy, load_release
 from common.study import Study, code_version, load_study
 
 PROGRAM = "gliofed-server"
@@ -54,7 +54,7 @@ def verify(
         return
     rows = [(name, _text(value)) for name, value in facts.items() if name not in ("stages", "assessment")]
     console.print_table(f"release {facts['digest'][:12]} is as it was written", ["fact", "value"], rows)
-    columns = ["stage", "rounds", "patients by site", "SHA-256"]
+    columns = ["stage", "rounds", "patients by site", "epsilon by site", "SHA-256"]
     console.print_table("stages", columns, [[_text(cell) for cell in stage.values()] for stage in facts["stages"]])
     if facts["assessment"]:
         columns = ["measure", "of", "model", "all sites", "patients", "worst site"]
@@ -121,12 +121,20 @@ def release_facts(release: Release) -> dict[str, Any]:
                 "stage": stage.value,
                 "rounds": manifest.stages[stage].lineage.rounds,
                 "patients": manifest.stages[stage].lineage.sites,
+                "epsilon": _epsilons(manifest.privacy.get(stage)),
                 "sha256": manifest.stages[stage].sha256,
             }
             for stage in release.stages
         ],
         "assessment": assessment_facts(release),
     }
+
+
+def _epsilons(privacy: StagePrivacy | None) -> dict[str, float] | str:
+    """Return what a private stage has cost each site's patients; the release says at which delta."""
+    if privacy is None:
+        return "not private"
+    return {site: round(spent.stage_epsilon, 3) for site, spent in privacy.sites.items()}
 
 
 def assessment_facts(release: Release) -> dict[str, Any] | None:

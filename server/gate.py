@@ -24,13 +24,14 @@ from common.records import (
     read_text,
     unpack_tensors,
 )
+from common.spent import Spent
 
 Unpack = Callable[[ArrayRecord, Mapping[str, Declared]], StateDict]
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """An update that passed: its tensors, the patients behind each group, and the site's metrics.
+    """An update that passed: its tensors, the patients behind each group, the site's metrics, and what privacy it cost.
 
     `withdrawn` counts the site's patients of earlier rounds who have been withdrawn since.
     """
@@ -40,6 +41,7 @@ class Accepted:
     metrics: Mapping[str, float]
     withheld: tuple[str, ...]
     withdrawn: int = 0
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Gate:
         broken = sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
         if broken:
             raise WireError("not-finite", f"{site} sent NaN or infinity in {len(broken)} tensors: {broken[0]:.120}")
-        return Accepted(tensors, answer.patients, read_metrics(content), answer.withheld, answer.withdrawn)
+        return Accepted(
+            tensors, answer.patients, read_metrics(content), answer.withheld, answer.withdrawn, answer.spent
+        )
 
     def _expected(self, answer: Answer) -> dict[str, Declared]:
         return {

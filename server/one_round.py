@@ -17,8 +17,8 @@ from common.plan import Plan
 from common.records import (
     ANSWER,
     NEEDS_TENSORS,
-    NOTHING_TO_TRAIN,
     OK,
+    SITS_OUT,
     TASK,
     Answer,
     Declared,
@@ -54,7 +54,7 @@ class Outcome:
         updates: accepted, and in the journal.
         sites: site → its entry in the round's record.
         faults: sites that were asked and gave no update that counts.
-        sat_out: sites that have nothing to learn the stage from.
+        sat_out: sites that have nothing to learn the stage from, or no privacy left to spend on it.
     """
 
     updates: list[SpooledUpdate] = field(default_factory=list)
@@ -219,7 +219,7 @@ class OneRound:
                 if isinstance(admitted, Accepted):
                     return self._accept(site, admitted, key, entry, outcome)
                 code = admitted
-        if code == NOTHING_TO_TRAIN:
+        if code in SITS_OUT:
             outcome.sat_out.add(site)
         else:
             self._note_fault(SiteFault(site, code, self.model.stage, self.number), outcome)
@@ -236,6 +236,7 @@ class OneRound:
             "patients": dict(sorted(accepted.patients.items())),
             "metrics": dict(accepted.metrics),
             "withheld": list(accepted.withheld),
+            **({"spent": accepted.spent.model_dump()} if accepted.spent else {}),
             **entry,
         }
         outcome.updates.append(self.journal.accept(key, site, accepted.tensors, accepted.patients, full))

@@ -18,11 +18,13 @@ from common.release import (
     Manifest,
     Release,
     StageFile,
+    StagePrivacy,
     file_digest,
     load_release,
 )
 from common.sequences import Sequence
 from common.settings.stages import Stage
+from common.spent import Spent
 from common.study import Study, code_version
 from server.journal import Journal
 from server.operating_facts import identifier_facts
@@ -48,6 +50,7 @@ def write_release(journal: Journal, dossier: Dossier | None = None) -> Release:
         greys=reference_greys(study, plan, journal.greys()),
         identifier=identifier_facts(journal),
         assessment=None if dossier is None else _write_dossier(dossier, aside),
+        privacy={stage: privacy_of(study, journal.records(stage)) for stage in study.privacy.stages},
     )
     write_whole(aside / MANIFEST, manifest.to_bytes())
     shutil.rmtree(final, ignore_errors=True)
@@ -96,6 +99,23 @@ def lineage(run: str, records: list[dict[str, Any]]) -> Lineage:
 def _write_dossier(dossier: Dossier, folder: Path) -> str:
     write_whole(folder / DOSSIER, dossier.to_bytes())
     return file_digest(folder / DOSSIER)
+
+
+def privacy_of(study: Study, records: list[dict[str, Any]]) -> StagePrivacy:
+    """Return what a private stage has cost each site, by the records of its rounds: their last word counts."""
+    sites = {
+        site: Spent.model_validate(entry["spent"])
+        for record in records
+        for site, entry in record["sites"].items()
+        if "spent" in entry
+    }
+    settings = study.privacy
+    return StagePrivacy(
+        noise_multiplier=settings.noise_multiplier,
+        clip_norm=settings.clip_norm,
+        sampling_rate=settings.sampling_rate,
+        sites=dict(sorted(sites.items())),
+    )
 
 
 def _copy_weights(journal: Journal, stage: Stage, folder: Path) -> StageFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,6 +78,16 @@ class CaseStore:
             tumour_area = (case.labels() > 0).sum(axis=(1, 2))
             self.usable.append(usable)
             self.with_tumour.append(usable[tumour_area[usable] > 0])
+
+    def of_patient(self, patient: str) -> CaseStore:
+        """Return the same store with the cases of `patient` alone; unknown to it, none."""
+        one = copy(self)
+        kept = [index for index, case in enumerate(self.cases) if case.patient == patient]
+        one.cases = tuple(self.cases[index] for index in kept)
+        one.usable = [self.usable[index] for index in kept]
+        one.with_tumour = [self.with_tumour[index] for index in kept]
+        one._fitting = lru_cache(maxsize=64)(one._fitting_now)
+        return one
 
     def patients(self, wanted: Callable[[CachedCase], bool] = lambda case: True) -> dict[str, list[int]]:
         """Return patient key → indices of the cases that `wanted` accepts, patients sorted."""

@@ -29,3 +29,14 @@ def split_patients(patients: Iterable[str], holdout_fraction: float, seed: int) 
         count = min(max(1, math.floor(holdout_fraction * len(keys) + 0.5)), len(keys) - 1)
     ranked = sorted(keys, key=lambda key: (derive_seed(seed, "split", key), key))
     return Split(training=tuple(sorted(ranked[count:])), held_out=tuple(sorted(ranked[:count])))
+
+
+def split_one_by_one(patients: Iterable[str], holdout_fraction: float, seed: int) -> Split:
+    """Split distinct patient keys by a lot of each one's own, keyed with `seed`: a study that trains privately asks it.
+
+    Where a patient goes does not depend on who else is there, so about `fraction x patients` are held out: possibly
+    none, or all.
+    """
+    keys = sorted(set(patients))
+    out = {key for key in keys if derive_seed(seed, "split", key) < holdout_fraction * 2**63}
+    return Split(training=tuple(key for key in keys if key not in out), held_out=tuple(sorted(out)))

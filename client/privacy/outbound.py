@@ -2,8 +2,9 @@
 
 An inventory leaves with counts and medians that enough patients stand behind. An update leaves with the tensors of the
 groups that belong to the site, each with enough patients behind it, and with metrics whose names are in the vocabulary
-below, each with enough patients behind it. An assessment leaves as sums, merged histograms and moments under declared
-names, each of enough patients. An error leaves as its code.
+below, each with enough patients behind it. Of a stage that is trained privately no metric leaves, for none is noisy. An
+assessment leaves as sums, merged histograms and moments under declared names, each of enough patients. An error leaves
+as its code.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from common.parameters import LOCAL, STATISTICS, StateDict, group_of, permitted_
 from common.plan import Plan, SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
+from common.spent import Spent
 from common.study import Study
 
 log = logger(__name__)
@@ -74,12 +76,14 @@ class Outgoing:
         patients: per group that leaves, the patients that touched it.
         metrics: numbers that may leave.
         withheld: groups and metrics of the contract that stay for want of patients; nothing else is named.
+        spent: what a private update has cost.
     """
 
     tensors: StateDict
     patients: dict[str, int]
     metrics: dict[str, float]
     withheld: tuple[str, ...]
+    spent: Spent | None = None
 
 
 def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, plan: Plan) -> Outgoing:
@@ -100,12 +104,14 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
         for name, tensor in update.tensors.items()
         if group_of(name, update.grouping) in patients and tensor.is_floating_point()
     }
-    for name in sorted(set(update.metrics) - VOCABULARY):
+    offered = {} if update.spent else update.metrics
+    for name in sorted(set(offered) - VOCABULARY):
         log.warning("%s stays at the site: it is not in the vocabulary of what may leave", name)
-    known = {name: metric for name, metric in sorted(update.metrics.items()) if name in VOCABULARY}
+    known = {name: metric for name, metric in sorted(offered.items()) if name in VOCABULARY}
     metrics = {name: metric.value for name, metric in known.items() if _may_leave(metric, policy, study)}
     few = [group for group, count in counted.items() if count > 0 and group not in patients]
-    return Outgoing(tensors, patients, metrics, tuple(few + [name for name in known if name not in metrics]))
+    withheld = tuple(few + [name for name in known if name not in metrics])
+    return Outgoing(tensors, patients, metrics, withheld, update.spent)
 
 
 def allow_inventory(

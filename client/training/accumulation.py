@@ -35,6 +35,11 @@ class Term:
     weight: float | None = 1.0
 
 
+def weighted_sum(terms: Mapping[str, Term]) -> Tensor:
+    """Return the loss that the terms make up."""
+    return torch.stack([term.weight * term.value for term in terms.values() if term.weight is not None]).sum()
+
+
 Losses = Callable[[Batch], Mapping[str, Term]]
 Masses = Callable[[Batch], Mapping[str, float]]
 

@@ -10,7 +10,7 @@ a row whose patient has the target registered to the source carries a paired tar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -154,6 +154,22 @@ class GanDraw:
 
     def _latent(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.size, self.latent_size, generator=generator)
+
+
+def draw_of_patient(draw: GanDraw, patient: str, images: tuple[int, ...]) -> GanDraw:
+    """Return a draw of four rows, one of each style's quarter, from the scans of `patient` alone.
+
+    What the patient does not hold is drawn towards like another site's domain: no other patient's picture shows it.
+
+    Args:
+        draw: the site's.
+        images: numbers of all image domains.
+    """
+    store = draw.store.of_patient(patient)
+    held = {sequence for case in store.cases for sequence in case.sequences}
+    own = {sequence: number for sequence, number in draw.own.items() if sequence in held}
+    foreign = tuple(number for number in images if number not in own.values())
+    return replace(draw, store=store, own=own, foreign=foreign, size=4)
 
 
 @cache

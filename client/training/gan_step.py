@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from client.data.cache import CachedCase, LabelKind
-from client.data.dataset import CaseStore
+from client.data.dataset import CaseStore, draw_below
 from client.precision import half_precision
-from client.training.accumulation import Term, minimise
+from client.privacy.private_step import Move
+from client.training.accumulation import Term, minimise, weighted_sum
+from client.training.batches import cut, rows_in
 from client.training.game_watch import GameWatch
-from client.training.gan_batch import GanBatch, GanDraw, holding
+from client.training.gan_batch import GanBatch, GanDraw, draw_of_patient, holding
 from client.training.optimisers import adamw
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted
@@ -80,6 +82,29 @@ class GanStep:
     def draw(self, generator: torch.Generator) -> GanBatch:
         """Draw one batch."""
         return self.draw_rows(generator).to(self.device)
+
+    # ---- patient by patient
+
+    def trained_patients(self) -> tuple[str, ...]:
+        """Return the patients who hold any of the site's domains; see PatientStep."""
+        return tuple(self.store.patients(self._holds))
+
+    def draw_of(self, patient: str, generator: torch.Generator) -> GanBatch:
+        """Draw one row of `patient`, in any of the styles; see PatientStep."""
+        images = tuple(self.model.number(domain) for domain in self.images)
+        rows = draw_of_patient(self.draw_rows, patient, images)(generator)
+        chosen = draw_below(rows_in(rows), generator)
+        return cut(rows, chosen, chosen + 1).to(self.device)
+
+    def moves(self, number: int) -> tuple[Move, ...]:
+        """Return the discriminator's, then that of generator, encoder and mapper; see PatientStep."""
+        self.steps = number
+        return Move("discriminator", self._weighed(self._judgement)), Move(
+            "generator", self._weighed(self._improvement)
+        )
+
+    def _weighed(self, terms: Callable[[GanBatch], Terms]) -> Callable[[GanBatch], Tensor]:
+        return lambda batch: weighted_sum(terms(batch))
 
     # ---- one step
 

@@ -22,6 +22,7 @@ from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
 from client.inference.identify import Slices
 from client.precision import half_precision
+from client.privacy.private_step import Move
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
 from client.training.drawn_hypotheses import HypothesisDrawer, draw_or_recall
@@ -89,13 +90,30 @@ class IdentificationStep:
         labels: list[int] = []
         for _ in range(max(1, self.settings.batch_size // (2 if self.settings.contrastive else 1))):
             index = _one_of(_one_of(_one_of(self.groups, generator), generator), generator)
-            kept = self.windows[index]
-            number = int(torch.randint(kept.count, (), generator=generator))
-            window = torch.from_numpy(kept.read_one(number))
-            mirrored = [axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5]
-            windows.append(window.flip(mirrored))
+            windows.append(self._window(index, generator))
             labels.append(_label_of(self.store.cases[index]))
         return self._ask(torch.stack(windows), torch.tensor(labels)).to(self.device)
+
+    def _window(self, index: int, generator: torch.Generator) -> Tensor:
+        """Draw one slice of a case, mirrored by lot, (4, h, w)."""
+        kept = self.windows[index]
+        number = int(torch.randint(kept.count, (), generator=generator))
+        window = torch.from_numpy(kept.read_one(number))
+        return window.flip([axis for axis in (1, 2) if torch.rand((), generator=generator).item() < 0.5])
+
+    def trained_patients(self) -> tuple[str, ...]:
+        """Return the patients with a known status and a found tumour; see PatientStep."""
+        return tuple(sorted(self.store.cases[indices[0]].patient for group in self.groups for indices in group))
+
+    def draw_of(self, patient: str, generator: torch.Generator) -> IdentificationBatch:
+        """Draw one slice of `patient`, under both hypotheses; see PatientStep. Statuses are as frequent as they are."""
+        index = _one_of([each for each in self.windows if self.store.cases[each].patient == patient], generator)
+        label = torch.tensor([_label_of(self.store.cases[index])])
+        return self._ask(self._window(index, generator)[None], label).to(self.device)
+
+    def moves(self, number: int) -> tuple[Move, ...]:
+        """Return the identifier's own; see PatientStep."""
+        return (Move("identifier", self._loss),)
 
     def _ask(self, windows: Tensor, labels: Tensor) -> IdentificationBatch:
         return pair_up(windows, labels) if self.settings.contrastive else average(windows, labels)

@@ -18,7 +18,8 @@ from client.data.augmentation import mirror_some
 from client.data.cache import CachedCase
 from client.data.dataset import CaseStore, SliceBatch
 from client.precision import half_precision
-from client.training.accumulation import Term, minimise
+from client.privacy.private_step import Move
+from client.training.accumulation import Term, minimise, weighted_sum
 from client.training.batches import move
 from client.training.filled_inputs import stack_of
 from client.training.fixed_slices import fixed_slices
@@ -92,7 +93,26 @@ class PairedStep:
 
     def draw(self, generator: torch.Generator) -> PairedBatch:
         """Draw slices and, where one model is to serve any subset, a subset of what each case holds."""
-        slices = mirror_some(self.store.draw(self.settings.batch_size, generator, self.teaches), generator)
+        return self._slices(self.store, self.settings.batch_size, generator)
+
+    def trained_patients(self) -> tuple[str, ...]:
+        """Return the patients with the target and enough inputs; see PatientStep."""
+        return tuple(self.store.patients(self.teaches))
+
+    def draw_of(self, patient: str, generator: torch.Generator) -> PairedBatch:
+        """Draw one slice of `patient`; see PatientStep."""
+        return self._slices(self.store.of_patient(patient), 1, generator)
+
+    def moves(self, number: int) -> tuple[Move, ...]:
+        """Return the critic's, where there is one, and the drawer's; see PatientStep."""
+        drawer = Move("drawer", lambda batch: weighted_sum(self._terms(batch)))
+        return (drawer,) if self.model.critic is None else (Move("critic", self._criticism), drawer)
+
+    def _criticism(self, batch: PairedBatch) -> Tensor:
+        return weighted_sum(self._judged(batch))
+
+    def _slices(self, store: CaseStore, count: int, generator: torch.Generator) -> PairedBatch:
+        slices = mirror_some(store.draw(count, generator, self.teaches), generator)
         held = self._held(slices)
         return self._batch(slices, held if self.settings.subsets == "all-inputs" else some_of(held, generator))
 

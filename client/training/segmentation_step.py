@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from client.data.dataset import CaseStore
 from client.precision import half_precision
+from client.privacy.private_step import Move
 from client.training.accumulation import Term, minimise
 from client.training.batches import move
 from client.training.filled_inputs import Filler, open_filler
@@ -53,7 +55,9 @@ class SegmentationStep:
         self.store = CaseStore(store.cases, store.sequences, minimum_brain=0.0, tumour_share=settings.foreground_share)
         if not store.patients(can_train):
             raise NothingToTrainError("no case has tumour labels beside T1, T1Gd, T2 or FLAIR")
-        self.inputs = _inputs(self.store, filler, settings, model.reading.window)
+        self.inputs_of = cache(lambda store: _inputs(store, filler, settings, model.reading.window))
+        self.store_of = cache(self.store.of_patient)
+        self.inputs: SegmentationInputs = self.inputs_of(self.store)
         self.optimisers: Mapping[str, torch.optim.Optimizer] = {
             "segmenter": adamw(model.parameters(), settings.learning_rate, settings.weight_decay)
         }
@@ -61,6 +65,18 @@ class SegmentationStep:
     def draw(self, generator: torch.Generator) -> SegmentationBatch:
         """Draw what one step needs; see SegmentationInputs."""
         return self._batch(self.inputs.draw(self.settings.batch_size, generator))
+
+    def trained_patients(self) -> tuple[str, ...]:
+        """Return the patients with labels; see PatientStep."""
+        return tuple(self.store.patients(can_train))
+
+    def draw_of(self, patient: str, generator: torch.Generator) -> SegmentationBatch:
+        """Draw one slice or patch of `patient`; see PatientStep."""
+        return self._batch(self.inputs_of(self.store_of(patient)).draw(1, generator))
+
+    def moves(self, number: int) -> tuple[Move, ...]:
+        """Return the segmenter's own; see PatientStep."""
+        return (Move("segmenter", self._loss),)
 
     def _batch(self, completed: CompletedBatch) -> SegmentationBatch:
         targets = tumour_targets(completed.labels, completed.label_kind)

@@ -20,7 +20,8 @@ from client.data.augmentation import choose_half, mirror, mirror_rows
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore, SliceBatch
 from client.precision import half_precision
-from client.training.accumulation import Term, minimise
+from client.privacy.private_step import Move
+from client.training.accumulation import Term, minimise, weighted_sum
 from client.training.batches import move
 from client.training.conditions import Conditions, conditions_of, drop_some
 from client.training.filled_inputs import Filler, enhancing_label, has_condition, open_filler
@@ -97,14 +98,29 @@ class SynthesisStep:
 
     def draw(self, generator: torch.Generator) -> SynthesisBatch:
         """Draw slices, hidden conditions, times, noise and, where δ is unknown, labels."""
-        slices = self.store.draw(self.settings.batch_size, generator, self.can_train)
-        conditions = self._conditions(self.store, slices)
+        return self._drawn(self.store, self.settings.batch_size, generator)
+
+    def trained_patients(self) -> tuple[str, ...]:
+        """Return the patients that teach anything; see PatientStep."""
+        return tuple(self.store.patients(self.can_train))
+
+    def draw_of(self, patient: str, generator: torch.Generator) -> SynthesisBatch:
+        """Draw one slice of `patient`; see PatientStep."""
+        return self._drawn(self.store.of_patient(patient), 1, generator)
+
+    def moves(self, number: int) -> tuple[Move, ...]:
+        """Return the synthesiser's own; see PatientStep."""
+        return (Move("synthesiser", lambda batch: weighted_sum(self._terms(batch))),)
+
+    def _drawn(self, store: CaseStore, count: int, generator: torch.Generator) -> SynthesisBatch:
+        slices = store.draw(count, generator, self.can_train)
+        conditions = self._conditions(store, slices)
         chosen = choose_half(slices, generator)
         slices, images = mirror(slices, chosen), mirror_rows(conditions.images, chosen)
         conditions = Conditions(images, conditions.availability)
         conditions = drop_some(conditions, self.settings.condition_dropout, self.base, generator)
-        t = self.objective.draw_times(self.settings.batch_size, generator)
-        return self._noised(self.store, slices, conditions, t, generator)
+        t = self.objective.draw_times(count, generator)
+        return self._noised(store, slices, conditions, t, generator)
 
     def _conditions(self, store: CaseStore, slices: SliceBatch) -> Conditions:
         return conditions_of(self.filler, store, slices, self.settings.conditions, self.settings.slices)

@@ -18,7 +18,9 @@ from client.compilation import make_ready
 from client.data.dataset import CaseStore
 from client.monitor import StepDone, report_step
 from client.precision import computing_in
+from client.privacy.budget import Budget
 from client.privacy.policy import patients_behind_training
+from client.privacy.private_step import PrivateStep
 from client.site import Site
 from client.stopping import refuse_if_stopped, state_folder
 from client.training.checkpoint import load_optimisers, save_optimisers
@@ -131,10 +133,11 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
     The site's own tensors go on from where its last round left them.
 
     Every random number comes from the study's seed, the site, the stage and the round: a repeated round gives the
-    same bytes.
+    same bytes. Not so in a stage that is trained privately; there the round is first reserved in the site's ledger.
 
     Raises:
         NothingToTrainError: where no case of the site fits the stage.
+        BudgetExhaustedError, LedgerError: where the round cannot be paid for in privacy; nothing was trained.
         NonFiniteLossError: where training diverged; nothing is kept.
         StoppedError: where the run was stopped while it trained.
     """
@@ -154,9 +157,13 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         if previous is not None:
             load_optimisers(state.optimisers(task.stage, previous), step.optimisers)
         pull_towards_global(model, step.optimisers.values(), task.study.aggregation.proximal_weight)
+        private = step if isinstance(step, PrivateStep) else None
+        spent = Budget.of(site.workdir, site.policy).reserve(task, private.moves) if private else None
         losses = _fit(site, task, step, settings, bench.device)
+        if private:
+            private.check_buffers()
         model.eval()
-        scores = step.evaluate(site.held_out)
+        scores = {} if private else step.evaluate(site.held_out)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in step.model.state_dict().items()}
     grouping = grouping_of(model)
     _keep(state, task, step, tensors, grouping)
@@ -164,7 +171,7 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
     if grouping.norms and SHARED in patients:
         patients = patients | {NORMS: patients[SHARED]}
     fewest = {group: count for group, count in behind.items() if group in patients}
-    return LocalUpdate(tensors, grouping, patients, _counted(losses, scores, step), fewest)
+    return LocalUpdate(tensors, grouping, patients, _counted(losses, scores, step), fewest, spent)
 
 
 def _settings(task: Task) -> StageSettings:
@@ -192,7 +199,10 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
     if task.stage in FOLDS:
         store = _fold_of(site, task)
     place = Workplace(task.study, domains, site.name, store, frozen, bench.device)
-    return bench.step_builder(task.stage)(model, place)
+    step = bench.step_builder(task.stage)(model, place)
+    if not task.study.privacy.covers(task.stage):
+        return step
+    return PrivateStep(step, task.study.privacy, expected=_settings(task).batch_size)
 
 
 def _fold_of(site: Site, task: Task) -> CaseStore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from common.parameters import Grouping, StateDict
+from common.spent import Spent
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class LocalUpdate:
         patients: per parameter group, the patients that touched it.
         metrics: `training.<loss>` and `held_out.<score>`.
         fewest: groups of which some number rests on fewer patients than touched the group, and on how many.
+        spent: where it was trained privately, what the site's patients have spent with it. No metric leaves then.
     """
 
     tensors: StateDict
@@ -32,3 +34,4 @@ class LocalUpdate:
     patients: dict[str, int]
     metrics: dict[str, Counted]
     fewest: dict[str, int] = field(default_factory=dict)
+    spent: Spent | None = None

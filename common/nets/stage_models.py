@@ -12,6 +12,7 @@ from common.nets.first_weights import initialise
 from common.nets.identifier import Identifier
 from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.norms import norm_tensors
+from common.nets.private_form import private_form
 from common.nets.segmenter import Segmenter
 from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
@@ -25,7 +26,10 @@ NEAR, FAR = 0.1, 0.5
 
 
 def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
-    """Return the model of `stage` at the study's size, its weights drawn from `generator`."""
+    """Return the model of `stage` at the study's size, its weights drawn from `generator`.
+
+    A stage that the study trains privately gets networks in which no row of a batch sees another.
+    """
     seed = int(torch.randint(2**62, (), generator=generator).item())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the initialisers of MONAI and torch know no generator
@@ -45,6 +49,8 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
             case Stage.MAPS:
                 asked = study.stages.maps or MapsStage()
                 model = MapSynthesiser(study.size, len(asked.inputs), critic_channels(asked))
+    if study.privacy.covers(stage):
+        private_form(model)
     say_what_stays(model, study)
     return model
 

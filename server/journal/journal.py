@@ -22,7 +22,7 @@ from common.files import write_whole
 from common.moving_average import MovingAverage
 from common.parameters import StateDict
 from common.plan import Plan
-from common.records import NOTHING_TO_TRAIN, OK, Greys, RoundKey
+from common.records import OK, SITS_OUT, Greys, RoundKey
 from common.roster_file import Roster
 from common.sequences import Sequence
 from common.settings.frozen import Frozen
@@ -268,7 +268,7 @@ class Journal:
             SiteFault(site, entry["code"], stage, record["round"])
             for record in self.records(stage)
             for site, entry in record["sites"].items()
-            if entry["code"] not in (OK, NOTHING_TO_TRAIN)
+            if entry["code"] not in (OK, *SITS_OUT)
         ]
 
     def rounds_of(self, site: str) -> list[RoundName]:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.privacy.dp_sgd import private_step
-from client.privacy.private_form import private_form
+from client.privacy.dp_sgd import noisy_step
+from client.privacy.dp_sgd import one_by_one as patient_by_patient
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.identifier import Identifier
 from common.nets.map_synthesiser import MapCritic, MapSynthesiser
+from common.nets.private_form import private_form
 from common.nets.segmenter import Segmenter
 from common.nets.ummgat import Ummgat
 from common.sequences import Domain, Sequence
@@ -174,7 +175,8 @@ def test_opacus_and_our_own_step_move_a_network_alike_where_there_is_no_noise() 
     name, clip = "identifier, `tiny`", 0.01
     ours, theirs, (pictures,) = opened(name), opened(name), inputs_of(name)
     optimiser = torch.optim.SGD(ours.parameters(), lr=1.0)
-    private_step([row[None] for row in pictures], lambda row: losses(ours(row)).sum(), optimiser, clip, 0.0, expected=1)
+    gradients = patient_by_patient([row[None] for row in pictures], lambda row: losses(ours(row)).sum(), optimiser)
+    noisy_step(gradients, optimiser, clip, 0.0, expected=1)
     wrapped = GradSampleModule(theirs, loss_reduction="sum")
     plain = torch.optim.SGD(theirs.parameters(), lr=1.0)
     private = DPOptimizer(plain, noise_multiplier=0.0, max_grad_norm=clip, expected_batch_size=1, loss_reduction="sum")

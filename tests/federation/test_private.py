@@ -1,0 +1,206 @@
+"""A federation whose generator stage is private: what it costs, who sits out, what leaves, and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from client.cli import app
+from client.privacy.ledger import Ledger
+from client.privacy.private_step import Move, PrivateStep
+from client.training.kept_update import KeptUpdates
+from client.training.tasks import Bench
+from common import console
+from common.errors import StudyError
+from common.records import BUDGET_EXHAUSTED
+from common.release import load_release
+from common.sequences import Sequence
+from common.settings.stages import Stage
+from common.spent import Spent
+from common.study import parse_study
+
+PRIVATE = 'stages = ["generator"]\nsampling_rate = 0.5\nnoise_multiplier = 2.0\nepsilon = 50.0'
+
+
+@pytest.fixture
+def bench(tiny: Any) -> Bench:
+    """The linear bench, whose step can be taken patient by patient."""
+
+    def builder(stage: Stage) -> Any:
+        def build_step(model: Any, place: Any) -> Any:
+            step = tiny.linear_step()(stage)(model, place)
+            step.trained_patients = lambda: tuple(step.store.patients())
+            step.draw_of = lambda patient, generator: step.store.of_patient(patient).draw(1, generator)
+            step.moves = lambda number: (Move("all", step._loss),)
+            return step
+
+        return build_step
+
+    return Bench(tiny.build, builder, torch.device("cpu"))
+
+
+def workdir(consortium: Any, site: str) -> Path:
+    return consortium.sites[site].parent / "work"
+
+
+def records(consortium: Any, out: str = "run") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (consortium.root / out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_private_run_completes_and_its_release_says_what_each_site_has_spent(consortium: Any, tiny: Any, bench: Any):
+    result = consortium.run(tiny.make_study(privacy=PRIVATE), bench=bench)
+    result.require_complete()
+    told = load_release(result.release).manifest.privacy[Stage.GENERATOR]
+    assert (told.noise_multiplier, told.sampling_rate, sorted(told.sites)) == (2.0, 0.5, ["a", "b"])
+    assert told.sites["a"].steps == 9 and told.sites["a"].delta == 1e-5
+    assert told.sites["a"].study_epsilon == told.sites["a"].stage_epsilon > 0
+    assert [(entry.round, entry.steps) for entry in Ledger(workdir(consortium, "a")).entries()] == [
+        (1, 3),
+        (2, 3),
+        (3, 3),
+    ]
+
+
+def test_a_study_without_privacy_writes_no_ledger_and_says_nothing_of_it(
+    consortium: Any, tiny: Any, bench: Any
+) -> None:
+    result = consortium.run(tiny.make_study(), bench=bench)
+    assert load_release(result.release).manifest.privacy == {}
+    assert not (workdir(consortium, "a") / "privacy").exists()
+
+
+def test_no_metric_of_a_private_stage_leaves_a_site(consortium: Any, tiny: Any, bench: Any) -> None:
+    consortium.run(tiny.make_study(privacy=PRIVATE), bench=bench).require_complete()
+    entries = [entry for record in records(consortium) for entry in record["sites"].values()]
+    assert all(entry["metrics"] == {} and entry["withheld"] == [] and entry["spent"] for entry in entries)
+
+
+def test_noise_does_not_come_from_the_seed(consortium: Any, tiny: Any, bench: Any) -> None:
+    weights = {}
+    for out, privacy in (("p", PRIVATE), ("q", PRIVATE), ("r", None), ("s", None)):
+        result = consortium.run(tiny.make_study(privacy=privacy), out=out, where=out, bench=bench)
+        weights[out] = (result.release / "generator.safetensors").read_bytes()
+    assert weights["p"] != weights["q"] and weights["r"] == weights["s"]
+
+
+def test_a_site_whose_budget_is_spent_sits_out_and_the_others_go_on(
+    consortium: Any, tiny: Any, bench: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site_file = consortium.sites["a"]
+    site_file.write_text(site_file.read_text() + "epsilon_budget = 2.8\n")
+    result = consortium.run(tiny.make_study(privacy=PRIVATE), bench=bench)
+    result.require_complete()
+    said = [record["sites"].get("a", {}).get("code") for record in records(consortium)]
+    assert said == ["ok", BUDGET_EXHAUSTED, None]
+    assert not result.faults
+    assert console.run(app, "gliofed-client", ["ledger", "--site", str(site_file), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (study,) = report["studies"]
+    assert (study["name"], study["stages"], study["rounds"], study["steps"]) == ("tiny", ["generator"], 1, 3)
+    assert 0 < study["epsilon"] <= study["epsilon_rdp"] and report["epsilon"] == study["epsilon"]
+    assert report["left"] == pytest.approx(2.8 - report["epsilon"])
+    assert console.run(app, "gliofed-client", ["ledger", "--site", str(site_file)]) == 0
+    assert "of 2.8 left" in capsys.readouterr().out
+
+
+def test_the_study_has_a_limit_of_its_own_over_all_its_runs(consortium: Any, tiny: Any, bench: Any) -> None:
+    study = tiny.make_study(privacy=PRIVATE.replace("50.0", "4.0"))
+    consortium.run(study, bench=bench).require_complete()
+    again = consortium.run(study, out="again", bench=bench)
+    assert again.status == "failed" and not again.faults
+    assert len(Ledger(workdir(consortium, "a")).entries()) == 3
+
+
+def test_a_damaged_ledger_stops_private_training_at_that_site_alone(consortium: Any, tiny: Any, bench: Any) -> None:
+    folder = workdir(consortium, "a") / "privacy"
+    folder.mkdir()
+    (folder / "ledger.sqlite").write_bytes(b"not a database, however long it may be" * 99)
+    result = consortium.run(tiny.make_study(privacy=PRIVATE), bench=bench)
+    assert {(fault.site, fault.code) for fault in result.faults} == {("a", "privacy-ledger")}
+    tiny_study_without = tiny.make_study()
+    assert not consortium.run(tiny_study_without, out="plain", bench=bench).faults
+
+
+def _killed(consortium: Any, study: Any, bench: Any, kept: bool) -> None:
+    """Run until a site is killed between noise and send: before, or after it has kept its finished update."""
+    import client.app
+
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    keep = KeptUpdates.keep
+    if kept:
+        KeptUpdates.keep = lambda *arguments: die(keep(*arguments))  # type: ignore[method-assign]
+    else:
+        client.app.allow_update = die  # type: ignore[assignment]
+    consortium.run(study, bench=bench)
+
+
+@pytest.mark.parametrize(("kept", "rounds"), [(False, [1, 1, 2, 3]), (True, [1, 2, 3])])
+def test_what_was_noised_and_never_sent_is_spent_once_for_each_training(
+    consortium: Any, tiny: Any, bench: Any, kept: bool, rounds: list[int]
+) -> None:
+    study = tiny.make_study(privacy=PRIVATE)
+    process = multiprocessing.get_context("fork").Process(target=_killed, args=(consortium, study, bench, kept))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    ledger = Ledger(workdir(consortium, "a"))
+    assert [entry.round for entry in ledger.entries()] == [1]
+    consortium.run(study, resume=True, bench=bench).require_complete()
+    assert [entry.round for entry in ledger.entries()] == rounds  # what was kept is sent again, and costs nothing
+
+
+def test_a_step_that_cannot_be_taken_by_patients_is_refused(tiny: Any, consortium: Any) -> None:
+    with pytest.raises(StudyError, match="cannot be trained privately"):
+        PrivateStep(object(), tiny.make_study(privacy=PRIVATE).privacy, 1)  # type: ignore[arg-type]
+
+
+STUDY = 'name = "tiny"\nsites = ["a"]\nreference_site = "a"\n'
+
+
+@pytest.mark.parametrize(
+    ("tables", "reason"),
+    [
+        ("[stages.generator]\n[privacy]\nstages = ['maps']", r"privacy\.stages: the study has no stage maps"),
+        ("[stages.generator]\n[privacy]\nstages = ['calibration']", r"privacy\.stages: calibration has no settings"),
+        ("[stages.generator]\n[privacy]\nstages = ['generator', 'generator']", "named twice"),
+        ("[stages.generator]\ncross_fit = true\n[privacy]\nstages = ['generator']", "set it to false"),
+        (f"[stages.generator]\nstart_from = '{'a' * 64}'\n[privacy]\nstages = ['generator']", "without noise"),
+        (
+            "[stages.generator]\n[stages.synthesiser]\n[stages.segmenter]\n[stages.identifier]\n"
+            "[privacy]\nstages = ['segmenter']",
+            "validation_fraction: .*set it to 0",
+        ),
+        (
+            "[stages.generator]\n[assessment]\nenabled = true\nsite_alone = true\n[privacy]\nstages = ['generator']",
+            "nobody gets",
+        ),
+        ("[stages.generator]\n[privacy]\nnoise_multiplier = 0.1", "noise_multiplier"),
+    ],
+)
+def test_a_setting_that_would_break_the_claim_is_refused_when_the_study_is_parsed(tables: str, reason: str) -> None:
+    with pytest.raises(StudyError, match=reason):
+        parse_study(STUDY + tables)
+
+
+def test_who_is_held_out_of_a_private_study_does_not_depend_on_the_others(tiny: Any, tmp_path: Path) -> None:
+    study = tiny.make_study(privacy=PRIVATE, data="holdout_fraction = 0.4")
+    seen = []
+    for patients in (12, 11):
+        path = tiny.write_site(tmp_path / str(patients), "a", patients, [Sequence.T1])
+        seen.append(tiny.open_cached(path, study))
+    both = [set(site.training.patients()) for site in seen]
+    assert both[0] - both[1] <= {"patient-11"} and not both[1] - both[0]
+
+
+def test_what_was_spent_is_parsed_strictly() -> None:
+    with pytest.raises(ValueError, match="epsilon"):
+        Spent(delta=1e-5, steps=1, stage_epsilon=float("nan"), study_epsilon=1.0)
