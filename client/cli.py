@@ -6,6 +6,7 @@ or does not fit; 5 the site does not allow it; 130 interrupted.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -202,6 +203,47 @@ def ledger(site: SiteOption = None, as_json: JsonOption = False) -> None:
     console.print_table(f"{report['site']}: spent on private training", columns, rows)
     left = "no budget in site.toml" if report["left"] is None else f"{report['left']:.3g} of {report['budget']:g} left"
     console.print_line(f"over all studies: epsilon {report['epsilon']:.3g} at delta {report['delta']:g}; {left}")
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} stop 0123456789abcdef --site site.toml"))
+def stop(
+    run: Annotated[str, typer.Argument(show_default=False, help="The run's identifier, 16 hexadecimal digits.")],
+    site: Annotated[Path, typer.Option("--site", show_default=False, help="The site's site.toml.")],
+) -> None:
+    """Take no task of a run any more, and forget what was kept for it; a round at work ends at its next step."""
+    from client.config import load_site
+    from client.stopping import stop_run
+
+    if not re.fullmatch(r"[0-9a-f]{16}", run):
+        raise StudyError(f"{run!r}: no run's identifier; give the 16 hexadecimal digits that the coordinator names")
+    stop_run(load_site(site).workdir, run)
+    console.print_line(f"run {run} is over at this site")
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} withdraw patient-7 --site site.toml"))
+def withdraw(
+    patient: Annotated[str, typer.Argument(show_default=False, help="The patient's key, as `catalog` shows it.")],
+    site: Annotated[Path, typer.Option("--site", show_default=False, help="The site's site.toml.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Leave a patient out of every round from the next one on, and list the rounds that may have used the patient.
+
+    The key stays here. The coordinator learns how many patients were withdrawn, with the next answer.
+    """
+    from client.config import load_site
+    from client.data.catalog import scan_folder
+    from client.privacy.withdrawal import runs_of, withdraw_patient
+
+    config = load_site(site)
+    runs = runs_of(config.workdir, patient)
+    if not runs and patient not in scan_folder(config.folder, config).patients:
+        raise DataError(f"{patient!r}: no patient of this site; give the key that `{PROGRAM} catalog` shows")
+    withdraw_patient(config.workdir, patient)
+    if as_json:
+        console.print_json({"patient": patient, "runs": runs})
+        return
+    rows = [[run, ", ".join(f"{stage} {number}" for stage, number in rounds)] for run, rounds in runs.items()]
+    console.print_table(f"{patient} is withdrawn; rounds that may have used the patient:", ["run", "rounds"], rows)
 
 
 def main() -> None:

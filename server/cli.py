@@ -1,6 +1,7 @@
 """`gliofed-server`: what a coordinator runs. `check` changes nothing and comes first.
 
-Exit codes: 0 done; 2 the command line or the study is wrong; 4 the release is damaged; 6 a run is not complete.
+Exit codes: 0 done; 2 the command line or the study is wrong; 4 the release is damaged; 6 the run is over, or nobody
+drives it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ app = console.new_app(
     "Check studies, verify releases, and coordinate a federation. No scan is ever here.", f"{PROGRAM} check study.toml"
 )
 
+RunArgument = Annotated[Path, typer.Argument(show_default=False, help="The run's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -64,6 +66,80 @@ def verify(
         columns = ["attack", "measure", "reached", "at most", "patients"]
         played = [[_text(cell) for cell in row.values()] for row in facts["assessment"]["attacks"]]
         console.print_table("what attacks at the sites achieved", columns, played)
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} status RUN"))
+def status(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Say where a run stands: stage, round, sites, faults, what was asked of it. Changes nothing."""
+    from server.steering import status as status_of
+
+    facts = status_of(run)
+    if as_json:
+        console.print_json(facts)
+        return
+    where = (
+        "every round counts" if facts["stage"] is None else f"{facts['stage']} {facts['round']} of {facts['rounds']}"
+    )
+    rows = [("state", facts["state"]), ("reason", facts["reason"] or "-"), ("round", where)]
+    rows += [("accepted in it", _text(facts["accepted"])), ("releases", _text(facts["releases"]))]
+    rows += [(f"{name} sites", _text(list(sites))) for name, sites in facts["contract"].items() if name != "stages"]
+    console.print_table(f"run {facts['run']} of study {facts['study']}", ["fact", "value"], rows)
+    stages = [(stage, *map(_text, map(list, kept.values()))) for stage, kept in facts["contract"]["stages"].items()]
+    console.print_table("stages", ["stage", "asked", "contributed", "sat out"], stages)
+    faults = [
+        (each["at"], each["site"], each["code"], each["stage"] or "-", str(each["round"])) for each in facts["faults"]
+    ]
+    console.print_table("faults", ["at", "site", "code", "stage", "round"], faults)
+    _print_withdrawals(facts["withdrawals"])
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} pause RUN"))
+def pause(run: RunArgument) -> None:
+    """Let a run stand still at its next safe point: between two answers, or two rounds."""
+    from server.steering import pause as pause_run
+
+    console.print_line(pause_run(run))
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} resume RUN --superlink consortium"))
+def resume(
+    run: RunArgument,
+    superlink: Annotated[
+        str | None, typer.Option(show_default=False, help="Connection in Flower's config.toml to submit the run to.")
+    ] = None,
+    source: Annotated[Path, typer.Option("--app", help="GlioFed's source folder, which Flower ships.")] = Path(),
+) -> None:
+    """Lift a pause; where nobody drives the run any more, submit it again, to go on after its last round."""
+    from server.steering import resume as resume_run
+
+    console.print_line(resume_run(run, superlink, source))
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} stop RUN"))
+def stop(run: RunArgument) -> None:
+    """End a run for good, at the sites as well. What counts stands; the run is incomplete."""
+    from server.steering import stop as stop_run
+
+    console.print_line(stop_run(run))
+
+
+@app.command(epilog=console.epilog(f"{PROGRAM} withdraw RUN --site hospital-a"))
+def withdraw(
+    run: RunArgument,
+    site: Annotated[str, typer.Option(show_default=False, help="The site that goes.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Leave a site out of every later round, and say which rounds and releases it touched.
+
+    A patient is withdrawn at the site, by `gliofed-client withdraw`.
+    """
+    from server.steering import withdraw as withdraw_site
+
+    entry = withdraw_site(run, site)
+    if as_json:
+        console.print_json(entry)
+    else:
+        _print_withdrawals([entry])
 
 
 def study_facts(study: Study) -> dict[str, Any]:
@@ -157,6 +233,20 @@ def assessment_facts(release: Release) -> dict[str, Any] | None:
         ],
         "attacks": [asdict(row) for row in dossier.attacks],
     }
+
+
+def _print_withdrawals(entries: list[dict[str, Any]]) -> None:
+    """Print who was withdrawn, and what they touched."""
+    rows = [
+        (
+            entry["site"],
+            "the site" if entry["patients"] is None else console.count(entry["patients"], "patient"),
+            ", ".join(f"{stage} {number}" for stage, number in entry["rounds"]) or "none",
+            ", ".join(digest[:12] for digest in entry["releases"]) or "none",
+        )
+        for entry in entries
+    ]
+    console.print_table("withdrawn", ["site", "who", "rounds touched", "releases touched"], rows)
 
 
 def _text(value: Any) -> str:

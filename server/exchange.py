@@ -215,7 +215,7 @@ class Exchange:
     def _may_ask_again(self, each: _Open, error: int, waited_s: float) -> bool:
         """Put a node for which Flower reports an error back among those to be asked, where that may help."""
         if error == GONE:
-            each.code, each.message, each.again_at = UNREACHABLE, "", waited_s
+            each.code, each.message, each.again_at = UNREACHABLE, "", waited_s + LONGEST_PAUSE_S
             return True
         each.tries += 1
         if error not in PASSING or each.tries >= TRIES:

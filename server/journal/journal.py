@@ -124,6 +124,7 @@ class Journal:
         self._database.close()
         if self._lease is not None:
             self._lease.release()
+            self._lease = None
 
     @property
     def run(self) -> str:
@@ -216,6 +217,15 @@ class Journal:
             for site, path, digest, patients, entry in rows
             if _is_whole(self.out / path, digest)
         ]
+
+    def open_round(self) -> tuple[Stage, int, tuple[str, ...]] | None:
+        """Return the round that is being played, and whose updates it has; None where every round counts."""
+        for stage in self.study.stages.present:
+            settings, done = self.study.stages.of(stage), len(self.records(stage))
+            if settings is not None and done < settings.rounds:
+                query = "SELECT site FROM updates WHERE stage = ? AND round = ? ORDER BY site"
+                return stage, done + 1, tuple(site for (site,) in self._database.rows(query, stage.value, done + 1))
+        return None
 
     def note_fault(self, fault: SiteFault) -> None:
         """Write down a site that failed, when it does; late answers as well."""
@@ -321,9 +331,9 @@ class Journal:
         rows = self._database.rows("SELECT result FROM result")
         return json.loads(rows[0][0]) if rows else None
 
-    def copy_withdrawals(self) -> None:
-        """Write `withdrawn.json`: who was withdrawn, and which rounds and releases they touched."""
-        entries = [
+    def withdrawn(self) -> list[dict[str, Any]]:
+        """Return who was withdrawn, and which rounds and releases they touched."""
+        return [
             {
                 "site": entry.site,
                 "patients": entry.patients,
@@ -334,6 +344,10 @@ class Journal:
             for entry in self.requests.withdrawals()
             for rounds in [self.rounds_of(entry.site) if entry.rounds is None else entry.rounds]
         ]
+
+    def copy_withdrawals(self) -> None:
+        """Write `withdrawn.json`, where anybody was."""
+        entries = self.withdrawn()
         if entries:
             copies.write_copy(self.out / copies.WITHDRAWN, copies.pretty(entries))
 

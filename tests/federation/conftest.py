@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
@@ -35,6 +37,8 @@ from server.result import RunResult  # noqa: E402
 from simulations.federation import run_federation  # noqa: E402
 
 SIZE = 4
+TIMES = ("seconds", "bytes_down")
+"""What a resumed run may differ in: it also sends less, where a site holds what an interrupted round had sent."""
 
 
 class LinearModel(nn.Module):
@@ -205,6 +209,22 @@ class Consortium:
         )
 
 
+def fingerprint(result: RunResult) -> dict[str, str]:
+    """SHA-256 of the release, of the checkpoints that are kept, and the metrics without their times."""
+    files = [path for folder in ("release", "rounds") for path in (result.out / folder).rglob("*.safetensors")]
+    files += [result.out / "release" / "release.json", result.out / "plan.json", result.out / "study.toml"]
+    found = {str(path.relative_to(result.out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    lines = [
+        json.loads(line, object_pairs_hook=_timeless)
+        for line in (result.out / "metrics.jsonl").read_text().splitlines()
+    ]
+    return found | {"metrics": json.dumps(lines, sort_keys=True)}
+
+
+def _timeless(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if key not in TIMES}
+
+
 @pytest.fixture
 def consortium(tmp_path: Path) -> Consortium:
     """Two sites: `a` holds T1 and T2 of three patients, `b` holds T2 of two."""
@@ -222,4 +242,5 @@ def tiny(tmp_path: Path) -> SimpleNamespace:
         build=build_linear,
         open_cached=open_cached,
         write_site=write_site,
+        fingerprint=fingerprint,
     )

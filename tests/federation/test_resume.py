@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,30 +11,10 @@ import pytest
 from common.errors import DataError, ReleaseError, StudyError
 from common.settings.stages import Stage
 from server.events import RoundFinished, SiteAnswered, StageFinished
-from server.result import RunResult
-
-TIMES = ("seconds", "bytes_down")
-"""What a resumed run may differ in: it also sends less, where a site holds what an interrupted round had sent."""
 
 
 class PowerCutError(Exception):
     """What an event callback raises to stop the coordinator where it stands."""
-
-
-def fingerprint(result: RunResult) -> dict[str, str]:
-    """SHA-256 of the release, of the checkpoints that are kept, and the metrics without their times."""
-    files = [path for folder in ("release", "rounds") for path in (result.out / folder).rglob("*.safetensors")]
-    files += [result.out / "release" / "release.json", result.out / "plan.json", result.out / "study.toml"]
-    found = {str(path.relative_to(result.out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    lines = [
-        json.loads(line, object_pairs_hook=_timeless)
-        for line in (result.out / "metrics.jsonl").read_text().splitlines()
-    ]
-    return found | {"metrics": json.dumps(lines, sort_keys=True)}
-
-
-def _timeless(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if key not in TIMES}
 
 
 def two_stages(tiny: SimpleNamespace) -> Any:
@@ -64,7 +42,7 @@ CUTS = {
 @pytest.mark.parametrize("name", CUTS)
 def test_a_resumed_run_leaves_the_same_bytes(name: str, consortium: Any, tiny: SimpleNamespace) -> None:
     study, cut = two_stages(tiny), CUTS[name]
-    undisturbed = fingerprint(consortium.run(study, where="undisturbed"))
+    undisturbed = tiny.fingerprint(consortium.run(study, where="undisturbed"))
 
     def strike(event: Any) -> None:
         if cut(event):
@@ -74,12 +52,12 @@ def test_a_resumed_run_leaves_the_same_bytes(name: str, consortium: Any, tiny: S
         path.rename(path.with_name("state-of-the-undisturbed-run"))
     with pytest.raises(PowerCutError):
         consortium.run(study, where="cut", on_event=strike)
-    assert fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
+    assert tiny.fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
 
 
 def test_a_run_that_was_cut_again_and_again_leaves_the_same_bytes(consortium: Any, tiny: SimpleNamespace) -> None:
     study = two_stages(tiny)
-    undisturbed = fingerprint(consortium.run(study, where="undisturbed"))
+    undisturbed = tiny.fingerprint(consortium.run(study, where="undisturbed"))
 
     def strike(event: Any) -> None:
         if isinstance(event, RoundFinished):
@@ -88,7 +66,7 @@ def test_a_run_that_was_cut_again_and_again_leaves_the_same_bytes(consortium: An
     for attempt in range(5):
         with pytest.raises(PowerCutError):
             consortium.run(study, where="cut", on_event=strike, resume=attempt > 0)
-    assert fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
+    assert tiny.fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
 
 
 def test_a_torn_line_of_metrics_is_mended(consortium: Any, tiny: SimpleNamespace) -> None:
@@ -145,8 +123,8 @@ def test_a_stale_state_of_a_site_is_not_taken_by_a_new_run_of_the_same_name(
     consortium: Any, tiny: SimpleNamespace
 ) -> None:
     study = tiny.make_study()
-    first = fingerprint(consortium.run(study, where="first"))
-    again = fingerprint(consortium.run(study, where="again"))  # the sites still keep the states of rounds 2 and 3
+    first = tiny.fingerprint(consortium.run(study, where="first"))
+    again = tiny.fingerprint(consortium.run(study, where="again"))  # the sites still keep the states of rounds 2 and 3
     assert first == again
 
 

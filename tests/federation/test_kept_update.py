@@ -1,0 +1,176 @@
+"""A finished update is kept at the site: asked again, it answers with the same bytes and trains nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+from client.app import make_app
+from client.training.kept_update import KeptUpdates
+from client.training.tasks import Bench
+from common.errors import ReleaseError
+from common.frozen_message import freeze, thaw
+from common.plan import Plan
+from common.records import ANSWER, GLOBAL, TASK, UPDATE, Answer, Task, arrays_of, pack_tensors, pack_text, read_text
+from common.sequences import Sequence
+from common.settings.stages import Stage
+from server.events import RoundFinished, SiteAnswered
+from simulations.grid import InProcessGrid
+
+
+class Hospital:
+    """Site `a`, asked directly; counts how often it trains."""
+
+    def __init__(self, tiny: SimpleNamespace, root: Path) -> None:
+        self.tiny, self.path, self.trained = tiny, tiny.write_site(root / "a", "a", 3, [Sequence.T1]), 0
+        self.study = tiny.make_study(["a"])
+        self.inventory = tiny.open_cached(self.path, self.study).inventory
+        self.work = self.path.parent / "work"
+        InProcessGrid({})  # tells Flower which run this process belongs to
+
+    def model(self) -> torch.nn.Module:
+        plan = self.plan()
+        return self.tiny.build(Stage.GENERATOR, self.study, plan.domains(self.study), torch.Generator().manual_seed(1))
+
+    def plan(self) -> Plan:
+        return Plan(study_digest=self.study.digest, inventory=(self.inventory,))
+
+    def task(self, number: int = 1, key: str = "a") -> Task:
+        return Task(
+            run="0" * 16, stage=Stage.GENERATOR, round=number, global_sha256=key * 64, study=self.study,
+            study_digest=self.study.digest, plan=self.plan(),
+        )  # fmt: skip
+
+    def answer(self, task: Task) -> RecordDict:
+        """Answer as a ClientApp of a new process would: nothing is remembered but on the disk."""
+        private = self.model().LOCAL_PREFIXES
+        tensors = {name: value for name, value in self.model().state_dict().items() if not name.startswith(private)}
+        content = RecordDict({TASK: pack_text(task), GLOBAL: pack_tensors(tensors)})
+        message = Message(content, 2, "train")
+        message.metadata.__dict__["_message_id"] = "1"
+        app = make_app(self.tiny.open_cached, Bench(self.tiny.build, self._step, torch.device("cpu")))
+        context = Context(1, 2, {"site": str(self.path)}, RecordDict(), {})
+        return app(message, context).content
+
+    def _step(self, stage: Stage) -> Any:
+        build = self.tiny.linear_step()(stage)
+
+        def counting(model: Any, place: Any) -> Any:
+            self.trained += 1
+            return build(model, place)
+
+        return counting
+
+
+@pytest.fixture
+def hospital(tiny: SimpleNamespace, tmp_path: Path) -> Hospital:
+    return Hospital(tiny, tmp_path)
+
+
+def test_a_repeated_task_is_answered_with_the_same_bytes_and_nothing_is_trained(hospital: Hospital) -> None:
+    first = hospital.answer(hospital.task())
+    again = hospital.answer(hospital.task())
+    assert freeze(first) == freeze(again) and hospital.trained == 1
+    assert read_text(again, ANSWER, Answer).code == "ok" and "trunk.weight" in arrays_of(again, UPDATE)
+
+
+def test_another_global_state_or_round_is_another_task(hospital: Hospital) -> None:
+    for task in (hospital.task(), hospital.task(key="b"), hospital.task(2)):
+        hospital.answer(task)
+    assert hospital.trained == 3
+
+
+def test_this_round_and_the_one_before_are_kept_and_no_other(hospital: Hospital) -> None:
+    for number in (1, 2, 3):
+        hospital.answer(hospital.task(number))
+    kept = sorted(path.name.split(".")[1] for path in hospital.work.glob("state/*/kept/*.answer"))
+    assert kept == ["2", "3"]
+    hospital.answer(hospital.task(2))
+    assert hospital.trained == 3
+
+
+def test_a_round_is_kept_from_two_global_states_at_most(tmp_path: Path, hospital: Hospital) -> None:
+    kept = KeptUpdates(tmp_path / "kept")
+    for number, key in enumerate("abc"):
+        kept.keep(hospital.task(key=key), bytes([number]))
+    found = [kept.find(hospital.task(key=key)) for key in "abc"]
+    assert found == [None, b"\x01", b"\x02"]
+
+
+def test_a_damaged_answer_is_removed_and_the_round_trained_anew(hospital: Hospital) -> None:
+    hospital.answer(hospital.task())
+    (path,) = hospital.work.glob("state/*/kept/*.answer")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    assert read_text(hospital.answer(hospital.task()), ANSWER, Answer).code == "ok"
+    assert hospital.trained == 2
+
+
+def test_an_answer_that_was_lost_on_its_way_is_sent_again_and_the_run_ends_with_the_same_bytes(
+    consortium: Any, tiny: SimpleNamespace
+) -> None:
+    """The coordinator dies after every site has finished the round, and before it has heard of any."""
+    trained: list[str] = []
+
+    def counting(stage: Stage) -> Any:
+        def build_step(model: Any, place: Any) -> Any:
+            trained.append(place.site_name)
+            return tiny.linear_step()(stage)(model, place)
+
+        return build_step
+
+    class PowerCutError(Exception):
+        pass
+
+    def strike(event: Any) -> None:
+        if isinstance(event, SiteAnswered) and (event.round, event.site) == (2, "b"):
+            raise PowerCutError
+
+    bench, study = Bench(tiny.build, counting, torch.device("cpu")), tiny.make_study()
+    undisturbed = tiny.fingerprint(consortium.run(study, bench=bench, where="undisturbed"))
+    for state in consortium.root.glob("sites/*/work/state"):
+        state.rename(state.with_name("other"))
+    trained.clear()
+    with pytest.raises(PowerCutError):
+        consortium.run(study, bench=bench, where="cut", on_event=strike)
+    spool = consortium.root / "cut" / "run" / "journal" / "spool"
+    for path in spool.rglob("*.safetensors"):
+        path.unlink()  # as if nothing of it had arrived
+    finished = consortium.run(study, bench=bench, where="cut", resume=True)
+    assert tiny.fingerprint(finished) == undisturbed
+    assert sorted(trained) == ["a"] * 3 + ["b"] * 3  # three rounds, each once
+
+
+def test_accepted_updates_are_not_even_asked_for_again(consortium: Any, tiny: SimpleNamespace) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    heard: list[Any] = []
+
+    def strike(event: Any) -> None:
+        if isinstance(event, SiteAnswered) and event.site == "a":
+            raise PowerCutError
+
+    study = tiny.make_study()
+    with pytest.raises(PowerCutError):
+        consortium.run(study, on_event=strike)
+    finished = consortium.run(study, resume=True, on_event=heard.append)
+    answers = [(event.round, event.site) for event in heard if isinstance(event, SiteAnswered)]
+    assert answers == [(1, "b"), (2, "a"), (2, "b"), (3, "a"), (3, "b")] and finished.status == "complete"
+    (first, *_) = [event.record for event in heard if isinstance(event, RoundFinished)]
+    assert sorted(first["sites"]) == ["a", "b"]
+
+
+def test_a_message_comes_back_from_its_bytes() -> None:
+    arrays = ArrayRecord({"w": Array(dtype="float32", shape=(2, 1), stype="raw", data=bytes(8))})
+    content = RecordDict({"u": arrays, "c": ConfigRecord({"json": "{}"}), "m": MetricRecord({"x": 0.1, "n": 2})})
+    back = thaw(freeze(content))
+    assert list(back) == ["u", "c", "m"] and freeze(back) == freeze(content)
+    assert (back["u"]["w"].shape, back["u"]["w"].data) == ((2, 1), bytes(8))
+    assert (back["c"]["json"], back["m"]["x"], back["m"]["n"]) == ("{}", 0.1, 2)
+    with pytest.raises(ReleaseError, match="another version"):
+        thaw(b"other" + freeze(content))
