@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from client.cli import app
+from client.privacy import accountant
 from client.privacy.ledger import Ledger
 from client.privacy.private_step import Move, PrivateStep
 from client.training.kept_update import KeptUpdates
@@ -27,6 +29,15 @@ from common.spent import Spent
 from common.study import parse_study
 
 PRIVATE = 'stages = ["generator"]\nsampling_rate = 0.5\nnoise_multiplier = 2.0\nepsilon = 50.0'
+
+
+@pytest.fixture(autouse=True)
+def quick_accountant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """RDP alone: the other accountant takes seconds, and has tests of its own."""
+    monkeypatch.setattr(accountant, "prv_epsilon", lambda steps, delta: None)
+    accountant._smaller.cache_clear()
+    yield
+    accountant._smaller.cache_clear()
 
 
 @pytest.fixture
@@ -85,7 +96,8 @@ def test_no_metric_of_a_private_stage_leaves_a_site(consortium: Any, tiny: Any, 
 def test_noise_does_not_come_from_the_seed(consortium: Any, tiny: Any, bench: Any) -> None:
     weights = {}
     for out, privacy in (("p", PRIVATE), ("q", PRIVATE), ("r", None), ("s", None)):
-        result = consortium.run(tiny.make_study(privacy=privacy), out=out, where=out, bench=bench)
+        study = tiny.make_study(privacy=privacy, stages__generator="rounds = 1\nlocal_steps = 2")
+        result = consortium.run(study, out=out, where=out, bench=bench)
         weights[out] = (result.release / "generator.safetensors").read_bytes()
     assert weights["p"] != weights["q"] and weights["r"] == weights["s"]
 
@@ -111,7 +123,7 @@ def test_a_site_whose_budget_is_spent_sits_out_and_the_others_go_on(
 
 
 def test_the_study_has_a_limit_of_its_own_over_all_its_runs(consortium: Any, tiny: Any, bench: Any) -> None:
-    study = tiny.make_study(privacy=PRIVATE.replace("50.0", "4.0"))
+    study = tiny.make_study(privacy=PRIVATE.replace("50.0", "4.5"))
     consortium.run(study, bench=bench).require_complete()
     again = consortium.run(study, out="again", bench=bench)
     assert again.status == "failed" and not again.faults
