@@ -100,7 +100,14 @@ class Deployment:
             "superlink",
             "coordinator",
             ["flower-superlink", "--host", HOST, "--port", str(self.port), "--isolation", "process"]
-            + ["--ssl-ca-certfile", str(tls.root), "--ssl-certfile", str(tls.certificate), "--ssl-keyfile", str(tls.key)]
+            + [
+                "--ssl-ca-certfile",
+                str(tls.root),
+                "--ssl-certfile",
+                str(tls.certificate),
+                "--ssl-keyfile",
+                str(tls.key),
+            ]
             + ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
             + ["--database", str(self.folder / "superlink.db"), "--superexec-auth-secret-file", str(self._secret)],
         )

@@ -38,9 +38,7 @@ class Program:
         log: file that its output is appended to.
     """
 
-    def __init__(
-        self, name: str, command: list[str], environment: Mapping[str, str], folder: Path, log: Path
-    ) -> None:
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
         self.name, self.command, self.log = name, command, log
         self._environment, self._folder = dict(environment), folder
         self._process: subprocess.Popen[bytes] | None = None
