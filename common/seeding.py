@@ -57,7 +57,7 @@ def deterministic_on_cpu(device: torch.device) -> Iterator[None]:
 
 
 def _refuse_disorder(strict: bool) -> None:
-    """Do as `torch.use_deterministic_algorithms` does, which would import the compiler: seconds, in each new process."""
+    """Do as `torch.use_deterministic_algorithms`, which imports the compiler, would: seconds, in each new process."""
     import torch
 
     if "torch._inductor" in sys.modules:

@@ -1,7 +1,7 @@
 """Hospitals that learn in a millisecond: constant slices, and a network of a few numbers with a head for each domain.
 
-What is proved with them is about messages, files and restarts, not about pictures: all of the platform between the scans
-and the networks is the real one.
+What is proved with them is about messages, files and restarts, not about pictures: all of the platform between the
+scans and the networks is the real one.
 """
 
 from __future__ import annotations

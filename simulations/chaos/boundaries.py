@@ -1,7 +1,7 @@
 """Crash points: every moment at which a file, a database or a message passes from one state to the next.
 
-Nothing in the platform knows of them. Within a process of its own the calls that change what a disk holds are replaced by
-ones that count, and at the chosen count the process kills itself, before or after the call. Two points between which
+Nothing in the platform knows of them. Within a process of its own the calls that change what a disk holds are replaced
+by ones that count, and at the chosen count the process kills itself, before or after the call. Two points between which
 nothing on the watched disks has changed are one: the process that comes after cannot tell them apart.
 
 What this does not show: SIGKILL leaves what the kernel holds in its cache, a power cut does not. That what counts is

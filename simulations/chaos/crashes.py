@@ -1,7 +1,7 @@
 """A federation killed at every boundary, and what is left when it has gone on: the bytes of the undisturbed one.
 
-Coordinator and sites share the killed process, so each point takes all of them down at once, as a power cut in the house
-does.
+Coordinator and sites share the killed process, so each point takes all of them down at once, as a power cut in the
+house does.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from simulations.deployment.supervisor import Supervisor
 from simulations.environment import SETTINGS
 
 CONNECTION = "loopback"
+GIVEN_UP = "SSL/TLS handshake error detected"
+"""What a SuperNode logs when it stops trying for good, its process alive."""
 PROGRAMS = Path(sys.executable).parent
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = SETTINGS | {
@@ -95,45 +97,44 @@ class Deployment:
         write_whole(self._home("coordinator") / "config.toml", ("\n".join(lines) + "\n").encode())
 
     def _superlink(self) -> Program:
-        tls = self.authority
-        return self._program(
-            "superlink",
-            "coordinator",
-            ["flower-superlink", "--host", HOST, "--port", str(self.port), "--isolation", "process"]
-            + [
-                "--ssl-ca-certfile",
-                str(tls.root),
-                "--ssl-certfile",
-                str(tls.certificate),
-                "--ssl-keyfile",
-                str(tls.key),
-            ]
-            + ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
-            + ["--database", str(self.folder / "superlink.db"), "--superexec-auth-secret-file", str(self._secret)],
-        )
+        options = {
+            "--host": HOST,
+            "--port": str(self.port),
+            "--isolation": "process",
+            "--ssl-ca-certfile": str(self.authority.root),
+            "--ssl-certfile": str(self.authority.certificate),
+            "--ssl-keyfile": str(self.authority.key),
+            "--database": str(self.folder / "superlink.db"),
+            "--superexec-auth-secret-file": str(self._secret),
+        }
+        switches = ("--enable-supernode-auth", "--disable-runtime-dependency-installation")
+        return self._program("superlink", "coordinator", "flower-superlink", options, *switches)
 
     def _superexec(self) -> Program:
-        return self._program(
-            "superexec",
-            "coordinator",
-            ["flower-superexec", "--runtime-api-address", f"{HOST}:{self.port}"]
-            + ["--root-certificates", str(self.authority.root), "--superexec-auth-secret-file", str(self._secret)],
-        )
+        options = {
+            "--runtime-api-address": f"{HOST}:{self.port}",
+            "--root-certificates": str(self.authority.root),
+            "--superexec-auth-secret-file": str(self._secret),
+        }
+        return self._program("superexec", "coordinator", "flower-superexec", options)
 
     def _supernode(self, site: str) -> Program:
-        return self._program(
-            f"supernode-{site}",
-            site,
-            ["flower-supernode", "--superlink", f"{HOST}:{self.links[site].port}"]
-            + ["--root-certificates", str(self.authority.root)]
-            + ["--auth-supernode-private-key", str(self._node_key(site))]
-            + ["--host", HOST, "--port", str(free_port())]
-            + ["--node-config", f"{SITE_KEY}={json.dumps(str(self._sites[site].resolve()))}"],
-        )
+        options = {
+            "--superlink": f"{HOST}:{self.links[site].port}",
+            "--root-certificates": str(self.authority.root),
+            "--auth-supernode-private-key": str(self._node_key(site)),
+            "--host": HOST,
+            "--port": str(free_port()),
+            "--node-config": f"{SITE_KEY}={json.dumps(str(self._sites[site].resolve()))}",
+        }
+        return self._program(f"supernode-{site}", site, "flower-supernode", options, last_words=GIVEN_UP)
 
-    def _program(self, name: str, party: str, command: list[str]) -> Program:
-        located = [str(PROGRAMS / command[0]), *command[1:]]
-        return Program(name, located, self._environment(party), self.folder, self.folder / "logs" / f"{name}.log")
+    def _program(
+        self, name: str, party: str, program: str, options: Mapping[str, str], *switches: str, last_words: str = ""
+    ) -> Program:
+        command = [str(PROGRAMS / program), *(part for option in options.items() for part in option), *switches]
+        log = self.folder / "logs" / f"{name}.log"
+        return Program(name, command, self._environment(party), self.folder, log, last_words)
 
     def server_apps(self) -> list[Process]:
         """Return the ServerApp processes that run."""
@@ -156,7 +157,7 @@ class Deployment:
         return int(self.flwr("run", str(self.project), CONNECTION, "--run-config", pairs)["run-id"])
 
     def status(self, run: int) -> str:
-        """Return what Flower says of a run: `starting`, `running`, `finished:completed`, `finished:failed` and others."""
+        """Return what Flower says of a run: `starting`, `running`, `finished:completed`, `finished:failed`, …"""
         return str(self.flwr("ls", CONNECTION, "--run-id", str(run))["runs"][0]["status"])
 
     def flwr(self, *arguments: str) -> dict[str, Any]:

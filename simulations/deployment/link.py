@@ -1,8 +1,8 @@
 """A TCP link in user space, to be made slow, far, lossy or broken while connections run over it.
 
-A proxy cannot lose a TCP segment: what it read has been acknowledged. So a loss is what an application sees of one: for
-each segment of `SEGMENT_BYTES`, with the probability `loss`, everything behind it waits for one retransmission, `STALL_S`
-(the shortest retransmission timeout of Linux, which is longer than a fast retransmission takes).
+A proxy cannot lose a TCP segment: what it read has been acknowledged. So a loss is what an application sees of one:
+for each segment of `SEGMENT_BYTES`, with the probability `loss`, everything behind it waits for one retransmission,
+`STALL_S` (the shortest retransmission timeout of Linux, which is longer than a fast retransmission takes).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ SEGMENT_BYTES = 1448
 
 STALL_S = 0.2
 READ_BYTES = 16 * SEGMENT_BYTES
+RESET = struct.pack("ii", 1, 0)
+"""Close with a reset: an orderly end within a TLS handshake is, to Flower, no reason to try again."""
 AHEAD_CHUNKS = 8
 """Chunks that may be on their way; more would make the link a store."""
 
@@ -46,7 +49,7 @@ RURAL = Quality(bits_per_second=4e6, delay_s=0.05, loss=0.01)
 
 
 class Link:
-    """Listens on a free port of the loopback address and passes each connection on to `target`, from threads of its own.
+    """Listens on a free port of the loopback address and passes each connection on to `target`, from threads.
 
     Attributes:
         port: where it listens, once it is entered.
@@ -90,6 +93,7 @@ class Link:
             try:
                 far = socket.create_connection(self.target, timeout=10)
             except OSError:
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 near.close()
                 continue
             far.settimeout(None)

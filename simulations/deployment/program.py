@@ -36,10 +36,19 @@ class Program:
         environment: its whole environment.
         folder: where it runs.
         log: file that its output is appended to.
+        last_words: text in its log after which it does nothing more, though its process lives.
     """
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
-        self.name, self.command, self.log = name, command, log
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        last_words: str = "",
+    ) -> None:
+        self.name, self.command, self.log, self._last_words = name, command, log, last_words.encode()
         self._environment, self._folder = dict(environment), folder
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: list[int] = []
@@ -48,6 +57,7 @@ class Program:
         """Start it, as the leader of a new session, so that all that it starts can be found."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            self._begins = log.tell()
             self._process = subprocess.Popen(
                 self.command,
                 cwd=self._folder,
@@ -72,9 +82,13 @@ class Program:
         return self._process.pid
 
     @property
-    def exit_code(self) -> int | None:
-        """The exit status of the last start; None while it runs."""
-        return None if self._process is None else self._process.poll()
+    def given_up(self) -> bool:
+        """Whether it has said its last words since it was started."""
+        if not self._last_words:
+            return False
+        with self.log.open("rb") as log:
+            log.seek(self._begins)
+            return self._last_words in log.read()
 
     def kill(self) -> None:
         """Kill the program alone; what it had started may live on, as it does when a process dies."""

@@ -20,7 +20,7 @@ class Supervisor:
     """Watches programs from a thread of its own.
 
     A SuperNode that comes back while its old lease runs is refused with exit status 305; the pause before the next try
-    is what brings it back.
+    is what brings it back. One that met a TLS error gives up while its process lives: its log tells, and it is ended.
 
     Args:
         pause_s: how long a dead program stays down before it is started again.
@@ -81,6 +81,8 @@ class Supervisor:
                     self._look_at(program)
 
     def _look_at(self, program: Program) -> None:
+        if program.alive and program.given_up:
+            program.end()
         if program.alive or program.name in self._held:
             self._down_since.pop(program.name, None)
             return
