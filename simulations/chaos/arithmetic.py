@@ -112,22 +112,22 @@ def arithmetic_study(sites: tuple[str, ...], rounds: int = 2) -> Study:
     )
 
 
-def write_site(folder: Path, name: str, patients: int = 2) -> Path:
+def write_site(folder: Path, name: str, patients: int = 2, sequences: tuple[Sequence, ...] = SEQUENCES) -> Path:
     """Write a hospital of constant slices below `folder`, its cases prepared, and return its `site.toml`."""
     for number in range(patients):
         grey = 0.1 * (number + 1) + 0.01 * ord(name[-1])
-        arrays = {sequence.value: np.full((3, SIZE, SIZE), grey, dtype=np.float32) for sequence in SEQUENCES}
+        arrays = {sequence.value: np.full((3, SIZE, SIZE), grey, dtype=np.float32) for sequence in sequences}
         arrays["brain"] = np.ones((3, SIZE, SIZE), dtype=np.uint8)
         arrays["labels"] = np.zeros((3, SIZE, SIZE), dtype=np.uint8)
         facts = {
             "case": f"case-{number}",
             "patient": f"patient-{number}",
-            "sequences": [sequence.value for sequence in SEQUENCES],
+            "sequences": [sequence.value for sequence in sequences],
             "label_kind": LabelKind.NONE.value,
             "bbb_disrupted": None,
             "affine": np.eye(4).tolist(),
             "native": {},
-            "greys": {sequence.value: {"centre": 100.0, "deviation": 20.0} for sequence in SEQUENCES},
+            "greys": {sequence.value: {"centre": 100.0, "deviation": 20.0} for sequence in sequences},
         }
         write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
     (folder / "scans").mkdir(parents=True)

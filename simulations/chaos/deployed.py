@@ -19,20 +19,23 @@ from simulations.deployment.driver import Driver
 from simulations.deployment.small_disk import SmallDisk
 from simulations.federation import run_federation
 
-ROUNDS_TO_SPARE = 2
 DISK_MB = 192
 SHORT_DEADLINE_S = 60.0
 
 
-def play_faults(folder: Path, names: Iterable[str] = tuple(FAULTS)) -> Iterator[FaultRow]:
+def play_faults(
+    folder: Path, names: Iterable[str] = tuple(FAULTS), spare_rounds: int = 2, then_lack_a_site: bool = True
+) -> Iterator[FaultRow]:
     """Strike with each fault in turn, then end the run; its bytes must be those of the same run in process.
 
     Args:
         folder: takes everything: phantoms, deployment, runs.
-        names: the faults, in order.
+        names: the faults, in order; each strikes another round.
+        spare_rounds: rounds beyond those, for a fault that was over when the round was.
+        then_lack_a_site: afterwards run a study of three required sites while one is away.
     """
     names, hospitals = tuple(names), draw_hospitals(folder / "phantom")
-    study = small_study(rounds=len(names) + ROUNDS_TO_SPARE)
+    study = small_study(rounds=len(names) + spare_rounds)
     expected = run_here(study, hospitals, folder / "in-process")
     files = hospitals.files(study, folder / "sites")
     with Deployment(folder / "deployment", files) as deployment, SmallDisk(folder / "disk", DISK_MB) as disk:
@@ -44,7 +47,8 @@ def play_faults(folder: Path, names: Iterable[str] = tuple(FAULTS)) -> Iterator[
             status = driver.wait(patience_s=300.0)
         same = weights_of(settings["out"]) == expected
         yield FaultRow("all of these", "the run went on to its end", 0 if same else 1, _end(status, same), 0.0, 0)
-        yield _lack_a_site(deployment, folder)
+        if then_lack_a_site:
+            yield _lack_a_site(deployment, folder)
 
 
 def run_here(study: Study, hospitals: Hospitals, folder: Path) -> dict[str, str]:

@@ -72,6 +72,7 @@ class Trial:
 
     def strike(self, name: str, inflict: Callable[[Trial], str], patience_s: float = 420.0) -> FaultRow:
         """Inflict a fault in mid-round, and wait until that round counts."""
+        self.wait_until("the plan is frozen", (self.driver.out / "plan.json").is_file)
         self.wait_for_training(STRUCK)
         before, restarts, began = self.counted(), self.restarts, time.monotonic()
         done = inflict(self)
