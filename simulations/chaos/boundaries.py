@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,19 @@ class Boundaries:
 
     def _state(self) -> int:
         """Return a number that differs where any watched file came, went, or was written to."""
-        found = []
-        for folder in self._watched:
-            for path in sorted(folder.rglob("*")):
-                facts = path.lstat()
-                found.append((str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns if path.is_file() else 0))
-        return hash(tuple(found))
+        return hash(frozenset(entry for folder in self._watched for entry in _entries(folder)))
+
+
+def _entries(folder: str | os.PathLike[str]) -> Iterator[tuple[str, int, int, int]]:
+    """Yield what tells the files below a folder from other ones; folders count by their names alone."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield entry.path, 0, 0, 0
+                yield from _entries(entry.path)
+            else:
+                facts = entry.stat(follow_symlinks=False)
+                yield entry.path, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _of(arguments: tuple[Any, ...]) -> str:

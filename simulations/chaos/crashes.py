@@ -47,6 +47,7 @@ def crash_everywhere(
     undisturbed = fresh.copy_to(folder / "undisturbed")
     if undisturbed.play(resume=False, boundaries=True) != 0:
         raise FederationError(f"the undisturbed run failed; look into {undisturbed.folder / 'fork.log'}")
+    undisturbed.warm()
     names = undisturbed.points()
     for number in choose(len(names)):
         scene = fresh.copy_to(folder / "cut")

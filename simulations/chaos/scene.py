@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -67,6 +69,7 @@ class Scene:
         run_federation(
             STUDY, files, self.run, resume=resume, on_event=self._hear, client=app, build=build_arithmetic
         ).require_complete()
+        self._write_down("modules", "\n".join(sorted(sys.modules)))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, SiteProgress) and event.step == 1:
@@ -83,6 +86,12 @@ class Scene:
     def _read(self, page: str) -> list[str]:
         path = self.folder / page
         return path.read_text().splitlines() if path.is_file() else []
+
+    def warm(self) -> None:
+        """Import here what the forks of this scene imported, so that the next ones find it."""
+        for name in self._read("modules"):
+            with contextlib.suppress(ImportError):  # a name that some module gave itself
+                importlib.import_module(name)
 
     def points(self) -> list[str]:
         """Return the names of the points that were passed."""

@@ -23,6 +23,7 @@ from simulations.deployment.link import Link
 from simulations.deployment.program import Process, Program
 from simulations.deployment.supervisor import Supervisor
 from simulations.environment import SETTINGS
+from simulations.roster import Seat, write_rosters
 
 CONNECTION = "loopback"
 GIVEN_UP = "SSL/TLS handshake error detected"
@@ -46,6 +47,7 @@ class Deployment:
 
     Attributes:
         nodes: site → the number under which its key is registered.
+        roster: file of the roster that says so.
         links: site → the TCP link between its SuperNode and the SuperLink; it is perfect until it is made worse.
     """
 
@@ -83,6 +85,9 @@ class Deployment:
         with ThreadPoolExecutor(len(self._sites)) as pool:
             numbers = pool.map(self._register, self._sites)
             self.nodes = dict(zip(self._sites, numbers, strict=True))
+        self.roster = write_rosters(
+            self.folder, {site: Seat(self._sites[site], self.nodes[site]) for site in self.nodes}
+        )
         for link in self.links.values():
             self._stack.enter_context(link)
         self.supernodes = {site: self.supervisor.take(self._supernode(site)) for site in self._sites}

@@ -30,7 +30,7 @@ class Driver:
 
     Args:
         deployment: where it runs.
-        settings: the run configuration, without `resume`.
+        settings: the run configuration, without `roster` and `resume`.
         retry_incomplete: whether an incomplete run is handed in again.
     """
 
@@ -75,7 +75,8 @@ class Driver:
     def _drive(self) -> None:
         while not self._over.is_set() and self.ended is None:
             try:
-                self._deployment.submit({**self._settings, "resume": self.submissions > 0})
+                roster = str(self._deployment.roster)
+                self._deployment.submit({**self._settings, "roster": roster, "resume": self.submissions > 0})
             except FederationError as error:
                 log.info("the run cannot be handed in yet: %s", error)
             else:
