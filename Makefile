@@ -12,7 +12,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint docs format clean
+.PHONY: help setup demo test test-slow chaos lint docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(STAMP)  ## run the tests with coverage, the slow ones left out
 test-slow: $(STAMP)  ## run the proofs that take minutes
 	OMP_NUM_THREADS=1 $(RUN) pytest -m slow -n 2 --dist loadfile --durations=0 -rP
 
+chaos: $(STAMP)  ## strike a real deployment with faults, kill a run at every boundary, crowd it with sites; 25 minutes
+	OMP_NUM_THREADS=1 $(RUN) simulations.chaos --out chaos
+
 lint: $(STAMP)  ## check style, format and types
 	$(RUN) ruff check --no-cache .
 	$(RUN) ruff format --check .
@@ -42,7 +45,7 @@ format: $(STAMP)  ## rewrite the sources in the house's format
 	$(RUN) ruff format .
 
 clean:  ## remove what the targets made, .venv aside
-	rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
+	rm -rf demo chaos build dist .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "GlioFed needs Python 3.11 or newer with its venv module; install it (Debian: apt-get install python3.11-venv) or name one: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }

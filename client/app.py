@@ -26,6 +26,7 @@ from common.errors import GliofedError, StudyError
 from common.frozen_message import freeze, thaw
 from common.logs import logger
 from common.parameters import NORMS, Grouping, StateDict, group_of, grouping_of, travelling
+from common.parcel import unwrap, wrap
 from common.records import (
     ANSWER,
     EARLIER,
@@ -252,6 +253,7 @@ def _coded(tensors: StateDict, received: StateDict, task: Task, state: SiteState
 def _guarded(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
     """Do the work; whatever goes wrong is logged here in full and leaves as a code."""
     try:
+        message.content = unwrap(message.content)
         content = work()
     except Exception as error:
         if isinstance(error, GliofedError):
@@ -259,7 +261,7 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
         else:
             log.exception("a message of the coordinator could not be answered")
         content = RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
-    return Message(content, reply_to=message)
+    return Message(wrap(content), reply_to=message)
 
 
 def _name_of(context: Context) -> str:

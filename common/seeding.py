@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -46,10 +47,20 @@ def deterministic_on_cpu(device: torch.device) -> Iterator[None]:
         return
     settings: Any = torch.utils.deterministic
     strict, filled = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
+    _refuse_disorder(True)
     settings.fill_uninitialized_memory = False  # it would write every new tensor twice
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(strict)
+        _refuse_disorder(strict)
         settings.fill_uninitialized_memory = filled
+
+
+def _refuse_disorder(strict: bool) -> None:
+    """Do as `torch.use_deterministic_algorithms`, which imports the compiler, would: seconds, in each new process."""
+    import torch
+
+    if "torch._inductor" in sys.modules:
+        torch.use_deterministic_algorithms(strict)
+    else:
+        torch._C._set_deterministic_algorithms(strict, warn_only=False)

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from common.parcel import unwrap, wrap
+from common.records import WireError
+
 ANSWERED = "answered"
 LATE = "late"
 BUSY = "busy"
@@ -37,7 +40,8 @@ class Reply:
 
     Attributes:
         node: the node that was asked.
-        code: `answered`, `late`, `busy` (still owes an earlier answer), `unreachable` or `node-error-<Flower's code>`.
+        code: `answered`, `late`, `busy` (still owes an earlier answer), `unreachable`, `malformed` or
+            `node-error-<Flower's code>`.
         content: the answer; None unless answered.
         seconds: from the question until now.
     """
@@ -137,7 +141,8 @@ class Exchange:
 
         Late answers to earlier questions are taken in, so that their node is free again, and thrown away.
         """
-        opened = {node: _Open(contents[node]) for node in sorted(contents)}
+        wrapped = {id(content): wrap(content) for content in contents.values()}  # once, however many sites it goes to
+        opened = {node: _Open(wrapped[id(contents[node])]) for node in sorted(contents)}
         question = _Question(message_type, group, deadline_s, patience or Patience(), opened)
         pause_s = FIRST_PAUSE_S
         yield from self._take_in(question)
@@ -207,7 +212,7 @@ class Exchange:
                     self.on_late(node, group)
             elif not message.has_error():
                 del question.open[node]
-                yield Reply(node, ANSWERED, message.content, question.waited_s)
+                yield _answered(node, message, question.waited_s)
             elif not self._may_ask_again(each, message.error.code, question.waited_s):
                 del question.open[node]
                 yield Reply(node, f"{NODE_ERROR}-{message.error.code}", None, question.waited_s)
@@ -223,3 +228,11 @@ class Exchange:
         each.code, each.message = f"{NODE_ERROR}-{error}", ""
         each.again_at = waited_s + RETRY_PAUSE_S * 2 ** (each.tries - 1)
         return True
+
+
+def _answered(node: int, message: Message, seconds: float) -> Reply:
+    """Return the reply with its arrays unwrapped, or the code of a parcel that does not hold what it promises."""
+    try:
+        return Reply(node, ANSWERED, unwrap(message.content), seconds)
+    except WireError as error:
+        return Reply(node, error.code, None, seconds)

@@ -12,9 +12,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from scipy.optimize import brentq
-from scipy.stats import norm
-
 from common.metrics.proportion import binomial_interval
 
 LARGEST = 1 - 1e-12
@@ -43,6 +40,9 @@ def pooled_area(strata: Iterable[Stratum]) -> float:
 
 def area_at_most(strata: Iterable[Stratum], confidence: float) -> float:
     """Return the upper bound of the pooled area at one-sided `confidence`, at most 1."""
+    from scipy.optimize import brentq  # takes seconds to import, in each new process of a site
+    from scipy.stats import norm
+
     known = list(strata)
     area, total = pooled_area(known), sum(each.weight for each in known)
     z = float(norm.ppf(confidence))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from common.metrics.proportion import binomial_interval
 
@@ -66,6 +65,8 @@ def area_under_roc(scores: Sequence[float], positive: Sequence[bool], level: flo
         pairs = min(m, n)
         low, high = binomial_interval(value * pairs, pairs, level)
         return Auc(value, low, high, m, n, f"Clopper–Pearson on {pairs} disjoint pairs")
+    from scipy.stats import norm  # takes seconds to import, in each new process of a site
+
     half = float(norm.ppf((1 + level) / 2)) * np.sqrt(variance) / (value * (1 - value))
     logit = np.log(value / (1 - value))
     low, high = (float(1 / (1 + np.exp(-end))) for end in (logit - half, logit + half))
@@ -95,6 +96,8 @@ def _checked(scores: Sequence[float], positive: Sequence[bool]) -> tuple[NDArray
 
 def _placements(values: NDArray[np.float64], is_positive: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return each patient's share of the other class that it is ordered rightly against (midranks, Sun & Xu 2014)."""
+    from scipy.stats import rankdata
+
     m, n = int(is_positive.sum()), int((~is_positive).sum())
     overall = rankdata(values)
     share = np.empty_like(values)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scipy.stats import beta
-
 
 def binomial_interval(successes: float, trials: int, level: float = 0.95) -> tuple[float, float]:
     """Return the interval of the success probability; (0, 1) where nothing was tried.
@@ -13,6 +11,8 @@ def binomial_interval(successes: float, trials: int, level: float = 0.95) -> tup
         trials: number of independent trials.
         level: confidence, such as 0.95.
     """
+    from scipy.stats import beta  # takes seconds to import, in each new process of a site
+
     if not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
     tail = (1 - level) / 2

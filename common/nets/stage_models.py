@@ -1,25 +1,29 @@
-"""The network of each stage, with initial weights that depend on the study's seed alone."""
+"""The network of each stage, with initial weights that depend on the study's seed alone.
+
+Networks that are made of MONAI's parts are imported where they are built: MONAI takes seconds, in each new process.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from common.nets.conditional_unet import ConditionalUNet
 from common.nets.first_weights import initialise
-from common.nets.identifier import Identifier
 from common.nets.map_synthesiser import MapSynthesiser
 from common.nets.norms import norm_tensors
 from common.nets.private_form import private_form
-from common.nets.segmenter import Segmenter
 from common.nets.segmenter_plan import Reading, mirrored_axes, plan_patch
 from common.nets.ummgat import Ummgat
 from common.nets.validation_table import ValidationTable
 from common.sequences import Domain, Sequence
 from common.settings.stages import GeneratorStage, MapsStage, SegmenterStage, Stage, SynthesiserStage
 from common.study import Study
+
+if TYPE_CHECKING:
+    from common.nets.segmenter import Segmenter
 
 NEAR, FAR = 0.1, 0.5
 """How far a T1Gd lies from T1, in greys of [-1, 1], and how far from nothing."""
@@ -43,6 +47,8 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
             case Stage.SEGMENTER:
                 model = _segmenter(study)
             case Stage.IDENTIFIER:
+                from common.nets.identifier import Identifier
+
                 model = Identifier(study.size)
             case Stage.CALIBRATION:
                 model = ValidationTable()
@@ -66,6 +72,8 @@ def say_what_stays(model: nn.Module, study: Study) -> None:
 
 def _segmenter(study: Study) -> Segmenter:
     """Return the segmenter that the study's settings and grid ask for."""
+    from common.nets.segmenter import Segmenter
+
     settings = study.stages.segmenter or SegmenterStage()
     flips = mirrored_axes(settings.mirror_axes, settings.dimensions) if settings.test_flips else ()
     if settings.patch is None:

@@ -16,6 +16,7 @@ FLOWER = {
     *(
         "client/app.py",
         "common/records.py",
+        "common/parcel.py",
         "common/frozen_message.py",
         "simulations/grid.py",
         "simulations/federation.py",

@@ -1,0 +1,23 @@
+"""The coordinator's memory does not grow with the number of sites, and its time grows no faster than they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulations.chaos.crowd import OWNERS, crowd_study, measure
+
+
+def test_the_crowd_s_model_has_the_same_domains_whatever_its_size() -> None:
+    assert len(crowd_study(200).sites) == 200
+    assert len(crowd_study(OWNERS).sites) == OWNERS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_from_ten_to_two_hundred_sites_memory_is_flat_and_time_linear(tmp_path: Path) -> None:
+    few, many = measure(10, tmp_path / "few"), measure(200, tmp_path / "many")
+    assert many.update_mb == pytest.approx(few.update_mb, rel=0.01)
+    assert many.peak_mb < 1.1 * few.peak_mb
+    assert many.seconds / many.sites < 1.5 * few.seconds / few.sites
