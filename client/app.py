@@ -11,9 +11,10 @@ from torch import nn
 
 from client.assessment import catalogue
 from client.assessment.answer import AssessorOf, assess_once
-from client.config import load_site
+from client.config import SiteConfig, load_site
 from client.privacy.outbound import allow_inventory, allow_update, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
+from client.secure_phases import advertise, answer_phase
 from client.site import Site, open_site
 from client.stopping import refuse_if_stopped, stop_run
 from client.training.coded_update import code_update, keep_residuals, load_residuals
@@ -49,6 +50,7 @@ from common.records import (
     read_text,
     unpack_tensors,
 )
+from common.secure.messages import AGREE, MASKED, SHARES, UNMASK
 from common.settings.stages import Stage
 from common.study import Study
 from common.wire.selection import coding_of
@@ -96,7 +98,18 @@ def make_app(
             message, context, lambda: _answer_assessment(message, context, opened, bench or Bench(), assessor_of)
         )
 
+    for phase in (SHARES, MASKED, AGREE, UNMASK):
+        app.train(phase)(_phase_handler(phase))
     return app
+
+
+def _phase_handler(phase: str) -> Callable[[Message, Context], Message]:
+    """Return what answers a phase of a secure sum; it needs the site's keys and folder, not its cases."""
+
+    def handle(message: Message, context: Context) -> Message:
+        return _guarded(message, context, lambda: answer_phase(phase, message.content, load_site(_site_file(context))))
+
+    return handle
 
 
 class OtherCodeError(StudyError):
@@ -163,12 +176,27 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
         lacking = Answer(site=site.name, code=NEEDS_TENSORS, holds=state.held.digests())
         return RecordDict({ANSWER: pack_text(lacking)})
     model.load_state_dict(received, strict=False)
+    if task.study.secure_aggregation.enabled:
+        return _answer_securely(message.content, load_site(_site_file(context)), site, task, model, bench)
     withdrawn = withdrawn_from(site.workdir, task.run)
     update = train_locally(site, task, model, bench)
     note_participation(site.workdir, task.run, task.stage, task.round, site.patients)
     answer = _pack(site, task, withdrawn, update, received)
     state.kept.keep(task, freeze(answer))
     return answer
+
+
+def _answer_securely(
+    content: RecordDict, config: SiteConfig, site: Site, task: Task, model: nn.Module, bench: Bench
+) -> RecordDict:
+    """Answer with the keys of a secure sum; the update itself stays until its masks are agreed on."""
+
+    def train() -> LocalUpdate:
+        update = train_locally(site, task, model, bench)
+        note_participation(site.workdir, task.run, task.stage, task.round, site.patients)
+        return update
+
+    return advertise(content, config, site.policy, task, train)
 
 
 def _answer_assessment(

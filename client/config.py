@@ -93,6 +93,8 @@ class Policy(Frozen):
         approved_studies: digests of the studies that may run; `*` allows any and is meant for simulations.
         epsilon_budget: the most that private training may cost a patient over all studies, at `budget_delta`; absent:
             what each approved study allows.
+        single_owner_heads_in_clear: whether, under secure aggregation, the heads of this site's own domains may leave
+            without a mask: nobody else trains them, so that no sum hides them. Without it they stay.
     """
 
     minimum_patients: Annotated[int, Field(ge=1, le=10_000_000)] = 5
@@ -100,6 +102,7 @@ class Policy(Frozen):
     approved_studies: tuple[str, ...] = ()
     epsilon_budget: Annotated[float, Field(gt=0, le=1000)] | None = None
     budget_delta: Annotated[float, Field(gt=0, le=0.01)] = 1e-5
+    single_owner_heads_in_clear: bool = False
 
     @field_validator("approved_studies")
     @classmethod

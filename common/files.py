@@ -8,17 +8,21 @@ from pathlib import Path
 
 from common.errors import GliofedError
 
+PRIVATE = 0o600
 
-def write_whole(path: Path, blob: bytes) -> None:
+
+def write_whole(path: Path, blob: bytes, mode: int = 0o666) -> None:
     """Write `blob` to `path`, creating its folder; a reader never meets a part of it.
 
+    Args:
+        mode: who may read it (less the umask), from the first byte on; `PRIVATE` for the owner alone.
     Raises:
         GliofedError: where the disk is full or the folder cannot be written; nothing stays behind.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         make_folder(path.parent)
-        with aside.open("wb") as file:
+        with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())

@@ -9,6 +9,7 @@ for numbers. All the rest is shared.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -92,3 +93,14 @@ def travelling(tensors: StateDict, grouping: Grouping) -> StateDict:
     """Return the tensors that a site may be sent, norms to begin with: all but local ones and statistics."""
     staying = {LOCAL, STATISTICS}
     return {name: tensor for name, tensor in tensors.items() if group_of(name, grouping) not in staying}
+
+
+def digest_of(tensors: StateDict) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of the tensors: the key of a global state."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        if tensor.numel():
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -19,10 +19,12 @@ from common.sequences import SITE_NAME, STRUCTURAL, Sequence
 from common.settings.aggregation import Aggregation
 from common.settings.assessment import Assessment
 from common.settings.attacks import Attacks
+from common.settings.compatibility import Protection, conflict
 from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Positive
 from common.settings.gate import GateSettings
 from common.settings.privacy import Privacy
+from common.settings.secure_aggregation import SecureAggregation
 from common.settings.stages import Stage, Stages
 from common.settings.wire import Wire
 
@@ -95,6 +97,7 @@ class Study(Frozen):
     attacks: Attacks = Attacks()
     reporting: Reporting = Reporting()
     privacy: Privacy = Privacy()
+    secure_aggregation: SecureAggregation = SecureAggregation()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -122,6 +125,9 @@ class Study(Frozen):
                 raise ValueError(f"stages.synthesiser: needs {', '.join(needed)} among sequences")
         if self.stages.segmenter is not None and set(STRUCTURAL) - set(self.sequences):
             raise ValueError("stages.segmenter: needs T1, T1Gd, T2 and FLAIR among sequences")
+        problem = self.secure_aggregation.problem(len(self.sites)) or conflict(self.protections)
+        if problem:
+            raise ValueError(problem)
         self._check_patch()
         problem = self.attacks.problem(self.assessment.enabled, self.data.holdout_fraction)
         if problem:
@@ -134,6 +140,16 @@ class Study(Frozen):
         if lacking:
             raise ValueError(f"stages.maps: needs its target and inputs among sequences; add {', '.join(lacking)}")
         return self
+
+    @property
+    def protections(self) -> frozenset[Protection]:
+        """What the study asks for on the way of an update."""
+        asked = {
+            Protection.SECURE: self.secure_aggregation.enabled,
+            Protection.ROBUST: self.aggregation.rule != "mean",
+            Protection.NORMS: self.gate.norm_limit > 0,
+        }
+        return frozenset(protection for protection, on in asked.items() if on)
 
     def _check_patch(self) -> None:
         """Refuse a patch of the segmenter that is wider than the grid, or that its levels cannot halve."""

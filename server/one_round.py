@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -62,6 +63,11 @@ class Outcome:
     faults: list[SiteFault] = field(default_factory=list)
     sat_out: set[str] = field(default_factory=set)
 
+    @property
+    def contributed(self) -> set[str]:
+        """The sites whose training is in the updates, singly or summed."""
+        return {site for site, entry in self.sites.items() if entry["code"] == OK}
+
     def without(self, withdrawn: frozenset[str]) -> Outcome:
         """Return what came in from sites that were not withdrawn meanwhile."""
         sites = {site: {"code": WITHDRAWN} if site in withdrawn else entry for site, entry in self.sites.items()}
@@ -108,15 +114,27 @@ class OneRound:
             outcome.sites[update.site] = entry
         self.journal.begin_attempt(self.model.stage, self.number)
         site_at = {node: site for site, node in self.asked.items() if site not in outcome.sites}
-        for reply, bytes_down in self._ask(task, downlink, earlier, site_at, outcome):
+
+        def satisfied() -> bool:
+            return self.lacking({update.site for update in outcome.updates}, outcome.sat_out) is None
+
+        for reply, bytes_down in self._ask(task, downlink, earlier, site_at, satisfied):
             site = site_at[reply.node]
-            self._note(site, reply, downlink, earlier)
             bytes_up = size_bytes(reply.content) if reply.content is not None else 0
             entry = {"bytes_down": bytes_down, "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
             outcome.sites[site] = self._take(site, reply, task.key, entry, downlink, outcome)
             on_event(SiteAnswered(self.model.stage, self.number, site, outcome.sites[site]["code"]))
         self._compare(tensors, past, outcome, on_event)
         return outcome
+
+    def ask(
+        self, tensors: StateDict, beside: Mapping[str, ConfigRecord], satisfied: Callable[[], bool]
+    ) -> Iterator[tuple[Reply, int]]:
+        """Send every site its task and the records `beside` it; yield each reply, before anything is taken from it."""
+        earlier = EarlierModels(earlier_weights(self.journal, self.model.stage))
+        downlink = Downlink(tensors, self.journal.study.wire, self.model.grouping)
+        site_at = {node: site for site, node in self.asked.items()}
+        return self._ask(self._task(tensors, earlier), downlink, earlier, site_at, satisfied, beside)
 
     def _compare(
         self, tensors: StateDict, past: Iterable[Mapping[str, Any]], outcome: Outcome, on_event: Listener
@@ -140,7 +158,8 @@ class OneRound:
         downlink: Downlink,
         earlier: EarlierModels,
         site_at: Mapping[int, str],
-        outcome: Outcome,
+        satisfied: Callable[[], bool],
+        beside: Mapping[str, ConfigRecord] = MappingProxyType({}),
     ) -> Iterator[tuple[Reply, int]]:
         """Send one message to each site and yield each reply with the bytes that had been sent.
 
@@ -152,29 +171,31 @@ class OneRound:
         patience = Patience(
             self.journal.study.federation.absence_s,
             frozenset(node for node, site in site_at.items() if site in self.absent),
-            lambda: self.lacking({update.site for update in outcome.updates}, outcome.sat_out) is None,
+            satisfied,
         )
-        contents = {node: self._content(site, task, downlink, earlier) for node, site in site_at.items()}
+        contents = {node: self._content(site, task, downlink, earlier, beside) for node, site in site_at.items()}
         sizes = {node: size_bytes(content) for node, content in contents.items()}
         again: dict[int, RecordDict] = {}
         for reply in self.exchange.ask(contents, MessageType.TRAIN, group, deadline_s, patience):
+            self._note(site_at[reply.node], reply, downlink, earlier)
             if _lacks_tensors(reply):
-                site = site_at[reply.node]
-                self._note(site, reply, downlink, earlier)
-                again[reply.node] = self._content(site, task, downlink, earlier)
+                again[reply.node] = self._content(site_at[reply.node], task, downlink, earlier, beside)
             else:
                 yield reply, sizes[reply.node]
         if again:
             left_s = max(deadline_s - (time.monotonic() - began), 0.1)
             for reply in self.exchange.ask(again, MessageType.TRAIN, group, left_s, patience):
+                self._note(site_at[reply.node], reply, downlink, earlier)
                 yield reply, sizes[reply.node] + size_bytes(again[reply.node])
 
-    def _content(self, site: str, task: Task, downlink: Downlink, earlier: EarlierModels) -> RecordDict:
+    def _content(
+        self, site: str, task: Task, downlink: Downlink, earlier: EarlierModels, beside: Mapping[str, ConfigRecord]
+    ) -> RecordDict:
         """Return the task of `site`, with what it lacks of the global groups and of the earlier models."""
         known, holds = self._known(site), self.holdings.of(site)
         own = task.model_copy(update={"groups": downlink.groups(known)})
         records: dict[str, Record] = {TASK: pack_text(own), **downlink.lacking(known, holds), **earlier.lacking(holds)}
-        return RecordDict(records)
+        return RecordDict({**records, **beside})
 
     def _known(self, site: str) -> frozenset[str]:
         """Return the groups that a site is sent; norms, to begin the stage with, until it has some of its own."""
@@ -230,7 +251,7 @@ class OneRound:
     ) -> dict[str, Any]:
         """Put an accepted update into the journal: from here on it need not be asked for again."""
         if accepted.withdrawn:
-            self._note_withdrawn(site, accepted.withdrawn)
+            self.note_withdrawn(site, accepted.withdrawn)
         full = {
             "code": OK,
             "patients": dict(sorted(accepted.patients.items())),
@@ -246,7 +267,7 @@ class OneRound:
         outcome.faults.append(fault)
         self.journal.note_fault(fault)
 
-    def _note_withdrawn(self, site: str, patients: int) -> None:
+    def note_withdrawn(self, site: str, patients: int) -> None:
         """Write down that patients of a site are withdrawn, who may have been in any round that it contributed to."""
         if self.journal.requests.withdraw_patients(site, patients, self.journal.rounds_of(site)):
             self.journal.copy_withdrawals()

@@ -42,6 +42,8 @@ from server.one_round import OneRound, Outcome
 from server.registry import write_release
 from server.result import COMPLETE, FAILED, INCOMPLETE, WITHDRAWN, RunResult, SiteFault
 from server.roster import Roster, admitted_nodes, call_roll
+from server.secure_round import SecureRound, SecureSumError
+from server.secure_transcript import forget_transcripts
 from server.stages import ModelBuilder, StageModel, open_stage
 
 ABSENT = frozenset({BUSY, LATE, UNREACHABLE})
@@ -89,7 +91,7 @@ def run_study(
     first_weights = read_first_weights(study, identifier_weights)
     nodes = admitted_nodes(study, admitted)
     with Journal.open(out, study, resume, admitted, settings) as journal:
-        return _Run(grid, journal, nodes, on_event, build, first_weights).play()
+        return _Run(grid, journal, nodes, on_event, build, first_weights, admitted).play()
 
 
 class _Run:
@@ -103,10 +105,11 @@ class _Run:
         on_event: Listener,
         build: ModelBuilder,
         first_weights: StateDict | None,
+        admitted: roster_file.Roster,
     ) -> None:
         self.exchange = Exchange(grid, Control(journal).safe_point, self._note_late)
         self.journal, self.nodes, self.on_event, self.build = journal, nodes, on_event, build
-        self.first_weights = first_weights
+        self.first_weights, self.admitted = first_weights, admitted
         self.study = journal.study
         self.faults: list[SiteFault] = []
         self.holdings = Holdings()
@@ -201,12 +204,11 @@ class _Run:
         stage, began, past = model.stage, time.monotonic(), self.journal.records(model.stage)
         sat_out, aggregator = set(last.record["sat_out"]), self._aggregator(model)
         one = self._open_round(model, plan, roster, number, last.record)
-        outcome = one.play(last.state.tensors, past, self.on_event).without(self.journal.requests.withdrawn_sites())
+        outcome = self._outcome(one, last.state.tensors, past)
         self.faults += outcome.faults
         sat_out |= outcome.sat_out
-        contributed = {update.site for update in outcome.updates}
         if not model.optional:
-            self._require(f"{stage} round {number}", contributed, contributed | sat_out)
+            self._require(f"{stage} round {number}", outcome.contributed, outcome.contributed | sat_out)
         state = aggregator.advance(last.state, outcome.updates)
         raised = alarms(outcome.sites, past)
         for alarm in raised:
@@ -216,7 +218,24 @@ class _Run:
             "too_few_sites": aggregator.refused(outcome.updates),
             "seconds": round(time.monotonic() - began, 3),
         }
-        return Checkpoint(number, state, self.journal.commit(stage, number, state, record))
+        counted = Checkpoint(number, state, self.journal.commit(stage, number, state, record))
+        forget_transcripts(self.journal.out)
+        return counted
+
+    def _outcome(self, one: OneRound, tensors: StateDict, past: list[dict[str, Any]]) -> Outcome:
+        """Play a round, singly or as a secure sum; a sum that cannot be opened ends the run, unless it is optional.
+
+        A site that is withdrawn once its part is in a sum stays in that sum: nobody can take it out.
+        """
+        if not self.study.secure_aggregation.enabled:
+            return one.play(tensors, past, self.on_event).without(self.journal.requests.withdrawn_sites())
+        pinned = {site: entry.signing_key for site, entry in self.admitted.sites.items()}
+        try:
+            return SecureRound(one, tensors, pinned).play(self.on_event)
+        except SecureSumError as error:
+            if one.model.optional:
+                return Outcome()
+            raise _RunOverError(INCOMPLETE, str(error)) from None
 
     def _open_round(
         self, model: StageModel, plan: Plan, roster: Roster, number: int, before: Mapping[str, Any]

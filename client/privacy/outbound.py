@@ -23,7 +23,7 @@ from common.assessment.declared import Bins, Declared, Features, Values
 from common.assessment.findings import FeatureSums, Findings, Histogram, Sums
 from common.errors import GliofedError
 from common.logs import logger
-from common.parameters import LOCAL, STATISTICS, StateDict, group_of, permitted_groups
+from common.parameters import DOMAIN_PREFIX, LOCAL, STATISTICS, Grouping, StateDict, group_of, permitted_groups
 from common.plan import Plan, SiteInventory
 from common.records import Greys
 from common.sequences import Sequence
@@ -112,6 +112,20 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
     few = [group for group, count in counted.items() if count > 0 and group not in patients]
     withheld = tuple(few + [name for name in known if name not in metrics])
     return Outgoing(tensors, patients, metrics, withheld, update.spent)
+
+
+def allow_sum(outgoing: Outgoing, grouping: Grouping, policy: Policy, private: bool) -> Outgoing:
+    """Let through what of an allowed update may go into a secure sum, or beside it in clear.
+
+    A head that one site owns hides in no sum: it leaves where the site's policy says so, or where it was trained
+    privately (`private`), and is withheld otherwise.
+    """
+    if policy.single_owner_heads_in_clear or private:
+        return outgoing
+    owned = tuple(group for group in outgoing.patients if group.startswith(DOMAIN_PREFIX))
+    tensors = {name: tensor for name, tensor in outgoing.tensors.items() if group_of(name, grouping) not in owned}
+    patients = {group: count for group, count in outgoing.patients.items() if group not in owned}
+    return Outgoing(tensors, patients, outgoing.metrics, outgoing.withheld + owned)
 
 
 def allow_inventory(

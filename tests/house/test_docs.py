@@ -19,6 +19,7 @@ from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.gate import GateSettings
 from common.settings.privacy import Privacy
+from common.settings.secure_aggregation import SecureAggregation
 from common.settings.wire import Wire
 from common.study import load_study
 from server.cli import app as server_app
@@ -29,7 +30,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAMS = {"gliofed-client": client_app, "gliofed-server": server_app, "gliofed-sim": simulation_app}
 STUDY_MODELS = [
     *(settings.Study, settings.Grid, settings.Data, settings.Training, Federation, Aggregation, GateSettings, Wire),
-    stages.StageSettings,
+    *(SecureAggregation, stages.StageSettings),
     *(stages.GeneratorStage, stages.SynthesiserStage, stages.SegmenterStage, stages.IdentifierStage),
     stages.MapsStage,
     *(Assessment, Attacks, settings.Reporting, Privacy),
@@ -37,7 +38,7 @@ STUDY_MODELS = [
 SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
 TABLES = {
     *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "wire", "assessment", "attacks"),
-    *("reporting", "privacy"),
+    *("reporting", "privacy", "secure_aggregation"),
     *("layout", "patient", "policy", "hardware"),
 }
 

@@ -1,0 +1,363 @@
+"""A whole run under secure aggregation over the real apps: it equals the plain run, and who leaves when is survived."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Message
+from safetensors.torch import load_file
+
+from client import secure_phases
+from client.app import make_app
+from client.config import load_site
+from client.training.tasks import Bench
+from common.sequences import Sequence
+from common.study import Study
+from server.secure_transcript import Transcript
+from simulations.federation import run_federation
+from simulations.grid import InProcessGrid
+from simulations.roster import ROSTER, keep_signing_key
+
+T1, T2 = Sequence.T1, Sequence.T2
+SITES = ("a", "b", "c", "d", "e")
+NODE = {site: number for number, site in enumerate(SITES, start=2)}
+ONE_ROUND = "rounds = 1\nlocal_steps = 3"
+ENABLED = "enabled = true"
+IN_CLEAR = "single_owner_heads_in_clear = true\n"
+
+
+def add_sites(tiny: SimpleNamespace, names: Iterable[str] = SITES, policy: str = "") -> Any:
+    """Sites of unequal sizes, each with a key and a copy of the roster of its own."""
+    for number, name in enumerate(names):
+        tiny.consortium.add(name, number + 1, [T1, T2] if number % 2 else [T1], shift=0.07 * number)
+        path = tiny.consortium.sites[name]
+        key = keep_signing_key(path.parent / "work")
+        own = f'signing_key = "{key}"\nroster = "{key.with_name(ROSTER)}"\n'
+        path.write_text(own + path.read_text() + policy)
+    return tiny.consortium
+
+
+def secure_study(tiny: SimpleNamespace, sites: Iterable[str] = SITES, more: str = "", rounds: str = ONE_ROUND) -> Study:
+    study: Study = tiny.make_study(
+        list(sites),
+        secure_aggregation=f"{ENABLED}\n{more}",
+        gate="norm_limit = 0.0",
+        stages__generator=f"{rounds}\nema_decay = 0.5",
+    )
+    return study
+
+
+def weights(out: Path, number: int = 1) -> dict[str, torch.Tensor]:
+    return load_file(out / "rounds" / "generator" / str(number) / "global.safetensors")
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, torch.Tensor], dict[str, int]]]:
+    """Every update that a site trained, as only the site should ever see it."""
+    seen: list[tuple[str, dict[str, torch.Tensor], dict[str, int]]] = []
+    allowed = secure_phases._allowed
+
+    def spy(update: Any, site: str, *rest: Any) -> Any:
+        kept = allowed(update, site, *rest)
+        seen.append((site, dict(kept.outgoing.tensors), dict(kept.outgoing.patients)))
+        return kept
+
+    monkeypatch.setattr(secure_phases, "_allowed", spy)
+    return seen
+
+
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let messages of a type never reach some sites, at most `times`, as when the power fails there."""
+    deliver = InProcessGrid._deliver
+
+    def lose(lost: Mapping[str, Iterable[str]], times: int = 1000) -> None:
+        left = {
+            (f"train.{phase}" if phase else "train", NODE[site]): times for phase, of in lost.items() for site in of
+        }
+
+        def wrapped(self: InProcessGrid, message: Message) -> Message:
+            key = (message.metadata.message_type, message.metadata.dst_node_id)
+            if left.get(key, 0) > 0:
+                left[key] -= 1
+                self._nodes, kept = {**self._nodes, key[1]: SimpleNamespace(app=_dead, node_config={})}, self._nodes
+                try:
+                    return deliver(self, message)
+                finally:
+                    self._nodes = kept
+            return deliver(self, message)
+
+        monkeypatch.setattr(InProcessGrid, "_deliver", wrapped)
+
+    return lose
+
+
+def _dead(message: Message, context: Any) -> Message:
+    raise ConnectionError("the power failed")
+
+
+def mean_of(trained: Iterable[Any], sites: Iterable[str], name: str) -> torch.Tensor:
+    parts = [(patients["shared"], tensors[name].double()) for site, tensors, patients in trained if site in sites]
+    return sum(weight * tensor for weight, tensor in parts) / sum(weight for weight, _ in parts)
+
+
+def test_a_secure_run_equals_the_plain_run_to_fixed_point_precision(tiny: SimpleNamespace) -> None:
+    consortium = add_sites(tiny, policy=IN_CLEAR)
+    plain = consortium.run(tiny.make_study(SITES, stages__generator=f"{ONE_ROUND}\nema_decay = 0.5"), out="plain")
+    secure = consortium.run(secure_study(tiny), out="secure")
+    assert plain.status == secure.status == "complete" and secure.faults == ()
+    for folder in ("rounds/generator/1/global", "release/generator"):
+        before, after = (load_file(result.out / f"{folder}.safetensors") for result in (plain, secure))
+        for name in before:
+            assert torch.allclose(before[name], after[name], rtol=2.0**-22, atol=5 * 2.0**-25), name
+    said = [records(result.out)[0] for result in (plain, secure)]
+    assert [record["metrics"] for record in said] == [said[0]["metrics"]] * 2
+    assert [{site: entry["patients"] for site, entry in record["sites"].items()} for record in said] == [
+        {site: entry["patients"] for site, entry in said[0]["sites"].items()}
+    ] * 2
+
+
+def test_heads_of_one_owner_stay_at_the_site_unless_its_policy_says_otherwise(tiny: SimpleNamespace) -> None:
+    consortium = add_sites(tiny, policy="")
+    path = consortium.sites["b"]
+    path.write_text(path.read_text() + IN_CLEAR)
+    out = consortium.run(secure_study(tiny)).out
+    (record,) = records(out)
+    assert record["sites"]["a"]["withheld"] == ["domain/a:T1"]
+    assert sorted(record["sites"]["a"]["patients"]) == ["shared"]
+    assert sorted(record["sites"]["b"]["patients"]) == ["domain/b:T1", "domain/b:T2", "shared"]
+    lineage = json.loads((out / "release" / "release.json").read_text())["stages"]["generator"]["lineage"]["groups"]
+    assert lineage == {"domain/b:T1": ["b"], "domain/b:T2": ["b"], "shared": list(SITES)}
+
+
+def test_five_sites_of_which_two_leave_give_the_mean_of_the_three(
+    tiny: SimpleNamespace, trained: list[Any], losing: Callable[..., None]
+) -> None:
+    losing({"shares": ["b"], "masked": ["d"]})
+    result = add_sites(tiny).run(secure_study(tiny))
+    assert result.status == "complete"
+    assert sorted(str(fault) for fault in result.faults) == [
+        "b: node-error-2 (generator round 1)",
+        "d: node-error-2 (generator round 1)",
+    ]
+    for name in ("trunk.weight", "trunk.bias"):
+        expected = mean_of(trained, ("a", "c", "e"), name)
+        assert torch.allclose(weights(result.out)[name].double(), expected, rtol=2.0**-23, atol=5 * 2.0**-25 / 0.5)
+    (record,) = records(result.out)
+    assert {site for site, entry in record["sites"].items() if entry["code"] == "ok"} == {"a", "c", "e"}
+
+
+@pytest.mark.parametrize("phase", ["agree", "unmask"])
+def test_sites_that_leave_after_sending_their_numbers_are_in_the_sum(
+    tiny: SimpleNamespace, trained: list[Any], losing: Callable[..., None], phase: str
+) -> None:
+    losing({phase: ["b", "d"]})
+    result = add_sites(tiny).run(secure_study(tiny))
+    assert result.status == "complete" and result.faults == ()
+    expected = mean_of(trained, SITES, "trunk.weight")
+    assert torch.allclose(weights(result.out)["trunk.weight"].double(), expected, rtol=2.0**-23, atol=5 * 2.0**-25)
+
+
+@pytest.mark.parametrize("phase", ["", "shares", "masked", "agree", "unmask"])
+def test_three_sites_of_which_one_leaves_end_incomplete_and_uncover_nothing(
+    tiny: SimpleNamespace, trained: list[Any], losing: Callable[..., None], phase: str
+) -> None:
+    losing({phase: ["b"]})
+    result = add_sites(tiny, SITES[:3]).run(secure_study(tiny, SITES[:3]))
+    assert result.status == "incomplete" and result.release is None
+    assert "generator round 1" in str(result.reason)
+    assert not (result.out / "rounds").exists() and not (result.out / "release").exists()
+    assert_no_update_in(result.out, trained)
+
+
+def test_an_attempt_that_fails_is_followed_by_one_with_fresh_keys_and_without_training(
+    tiny: SimpleNamespace, trained: list[Any], losing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[int, str, bytes]] = []
+    keep_words = Transcript.keep_words
+
+    def spy(self: Transcript, site: str, words: Any) -> None:
+        kept.append((self.attempt, site, words["shared"].tobytes()))
+        keep_words(self, site, words)
+
+    monkeypatch.setattr(Transcript, "keep_words", spy)
+    losing({"masked": ["b"]}, times=1)
+    result = add_sites(tiny, SITES[:3]).run(secure_study(tiny, SITES[:3]))
+    assert result.status == "complete" and result.faults == ()
+    assert [(attempt, site) for attempt, site, _ in kept] == [(1, "a"), (1, "c"), (2, "a"), (2, "b"), (2, "c")]
+    assert len({blob for *_, blob in kept}) == 5
+    assert sorted(site for site, *_ in trained) == ["a", "b", "c"]
+
+
+def test_a_sum_that_was_short_of_shares_is_opened_when_the_run_is_resumed(
+    tiny: SimpleNamespace, trained: list[Any], losing: Callable[..., None]
+) -> None:
+    consortium, study = add_sites(tiny, SITES[:3]), secure_study(tiny, SITES[:3])
+    losing({"unmask": ["b"]}, times=2)
+    assert consortium.run(study).status == "incomplete"
+    result = consortium.run(study, resume=True)
+    assert result.status == "complete" and len(trained) == 3
+    expected = mean_of(trained, SITES[:3], "trunk.weight")
+    assert torch.allclose(weights(result.out)["trunk.weight"].double(), expected, rtol=2.0**-23, atol=3 * 2.0**-25)
+
+
+class _Killed(BaseException):
+    """The coordinator's process ends here."""
+
+
+def killing(method: Callable[..., Any], calls: Iterator[int], point: int) -> Callable[..., Any]:
+    """Do as `method` does, and die once the call of that number is done."""
+
+    def wrapped(*given: Any) -> Any:
+        done = method(*given)
+        if next(calls) == point:
+            raise _Killed
+        return done
+
+    return wrapped
+
+
+def test_a_coordinator_killed_after_any_write_of_a_sum_resumes_to_the_same_bytes(
+    tiny: SimpleNamespace, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secure sum is exact whatever the masks, so that the release of a resumed run has the bytes of any other."""
+    consortium, study = add_sites(tiny, SITES[:3]), secure_study(tiny, SITES[:3])
+    undisturbed = consortium.run(study).out
+    for point in (0, 1, 3, 5, 6, 8, 9):
+        calls = count()
+        with monkeypatch.context() as patch:
+            for name in ("keep", "keep_words", "keep_tensors"):
+                patch.setattr(Transcript, name, killing(getattr(Transcript, name), calls, point))
+            with pytest.raises(_Killed):
+                consortium.run(study, where=str(point))
+        result = consortium.run(study, where=str(point), resume=True)
+        assert result.status == "complete"
+        for file in ("release/generator.safetensors", "rounds/generator/1/global.safetensors"):
+            assert (result.out / file).read_bytes() == (undisturbed / file).read_bytes(), point
+    assert len(trained) == 3 * 8, "no site trains again for a coordinator that was killed"
+
+
+# ---- the coordinator's disk
+
+
+class Wide(torch.nn.Linear):
+    """A trunk with thousands of weights, so that its bytes cannot stand in a file by chance."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.ballast = torch.nn.Parameter(torch.zeros(4096))
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        return super().forward(seen) + 0.01 * (self.ballast * torch.linspace(-1, 1, 4096)).sum()
+
+
+def assert_no_update_in(out: Path, trained: Iterable[Any]) -> None:
+    """No file of the run holds four neighbouring weights of any site's update, in float32 or float64."""
+    blobs = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for site, tensors, _ in trained:
+        for name, tensor in tensors.items():
+            flat = tensor.reshape(-1)
+            for part in (flat[:4], flat[-4:]) if flat.numel() >= 4 else ():
+                for needle in (part.numpy().tobytes(), part.double().numpy().tobytes()):
+                    found = [path for path, blob in blobs.items() if needle in blob]
+                    assert not found, f"{site}'s {name} stands in {found}"
+
+
+def wide_run(tiny: SimpleNamespace, study: Study) -> Iterator[Any]:
+    """Run with a wide trunk over a grid that yields before each message is delivered."""
+
+    def build(*given: Any) -> torch.nn.Module:
+        model: Any = tiny.build(*given)
+        model.trunk = Wide()
+        return model
+
+    bench = Bench(build, tiny.linear_step(), torch.device("cpu"))
+    consortium = tiny.consortium
+    client = make_app(tiny.open_cached, bench)
+    yield run_federation(study, consortium.sites, consortium.root / "run", client=client, build=build)
+
+
+def test_no_file_of_the_run_ever_holds_one_sites_update(
+    tiny: SimpleNamespace, trained: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    deliver = InProcessGrid._deliver
+
+    def looking(self: InProcessGrid, message: Message) -> Message:
+        assert_no_update_in(tiny.consortium.root / "run", trained)
+        looked.append(len(trained))
+        return deliver(self, message)
+
+    monkeypatch.setattr(InProcessGrid, "_deliver", looking)
+    add_sites(tiny)
+    (result,) = wide_run(tiny, secure_study(tiny, rounds="rounds = 2\nlocal_steps = 3"))
+    assert result.status == "complete" and looked[-1] == 10
+    assert_no_update_in(result.out, trained)
+    assert all(bool(tensors["trunk.ballast"].any()) for _, tensors, _ in trained)
+
+
+def test_the_search_does_find_an_update_where_there_is_one(
+    tiny: SimpleNamespace, trained: list[Any], tmp_path: Path
+) -> None:
+    add_sites(tiny)
+    (result,) = wide_run(tiny, secure_study(tiny))
+    (result.out / "leak").write_bytes(b"x" + trained[0][1]["trunk.ballast"].numpy().tobytes())
+    with pytest.raises(AssertionError, match=r"trunk\.ballast stands in"):
+        assert_no_update_in(result.out, trained)
+
+
+# ---- what a site needs
+
+
+def test_a_site_without_a_key_is_named(tiny: SimpleNamespace) -> None:
+    consortium = add_sites(tiny, SITES[:4])
+    path = consortium.sites["b"]
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if "signing_key" not in line))
+    result = consortium.run(secure_study(tiny, SITES[:4]))
+    assert result.status == "complete"
+    assert [str(fault) for fault in result.faults] == ["b: study (generator round 1)"]
+
+
+def test_a_site_whose_key_the_coordinators_roster_does_not_pin_is_left_out(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = add_sites(tiny, SITES[:4])
+    config = load_site(consortium.sites["b"])
+    advertise = secure_phases.Masking.advertise
+
+    def with_another_key(self: Any, *given: Any) -> Any:
+        if self.site == "b":
+            config.signing_key.unlink()
+            keep_signing_key(config.workdir)
+            self = secure_phases._masking(config, given[0])
+        return advertise(self, *given)
+
+    monkeypatch.setattr(secure_phases.Masking, "advertise", with_another_key)
+    result = consortium.run(secure_study(tiny, SITES[:4]))
+    assert result.status == "complete"
+    assert [str(fault) for fault in result.faults] == ["b: unknown-signer (generator round 1)"]
+    assert records(result.out)[0]["sites"]["b"]["code"] == "unknown-signer"
+
+
+def test_an_update_beyond_the_clip_stays_at_the_site(tiny: SimpleNamespace) -> None:
+    result = add_sites(tiny).run(secure_study(tiny, more="clip = 0.01"))
+    assert result.status == "incomplete" and "beyond-clip" in str(result.reason)
+
+
+def test_a_secure_run_needs_no_more_bytes_up_than_twice_the_plain_ones(tiny: SimpleNamespace) -> None:
+    add_sites(tiny, policy=IN_CLEAR)
+    (result,) = wide_run(tiny, secure_study(tiny))
+    (record,) = records(result.out)
+    for entry in record["sites"].values():
+        assert entry["bytes_up"] < 2 * 4 * 4096
