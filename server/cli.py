@@ -161,6 +161,7 @@ def study_facts(study: Study) -> dict[str, Any]:
         "required_sites": list(federation.required),
         "deadline_s": federation.deadline_s,
         "weight_cap_patients": federation.weight_cap_patients,
+        "secure_aggregation": _sums(study),
         "holdout_fraction": study.data.holdout_fraction,
         "minimum_patients": study.data.minimum_patients,
         "minimum_count_behind_a_number": study.reporting.minimum_count,
@@ -177,6 +178,12 @@ def study_facts(study: Study) -> dict[str, Any]:
             if settings is not None
         ],
     }
+
+
+def _sums(study: Study) -> str:
+    """Return whether updates are summed under masks, and how many sites open a sum."""
+    settings, sites = study.secure_aggregation, len(study.sites)
+    return f"sums alone, opened by {settings.needed(sites)} of {sites}" if settings.enabled else "off"
 
 
 def release_facts(release: Release) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from flwr.app import Message
 from safetensors.torch import load_file
+from scipy.stats import chi2
 
 from client import secure_phases
 from client.app import make_app
@@ -288,16 +290,22 @@ def wide_run(tiny: SimpleNamespace, study: Study) -> Iterator[Any]:
     yield run_federation(study, consortium.sites, consortium.root / "run", client=client, build=build)
 
 
-def test_no_file_of_the_run_ever_holds_one_sites_update(
+def test_no_file_and_no_message_of_the_run_ever_holds_one_sites_update(
     tiny: SimpleNamespace, trained: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Looked for before each message is delivered; what came back masked is uniform bytes."""
     looked: list[int] = []
+    masked: list[bytes] = []
     deliver = InProcessGrid._deliver
 
     def looking(self: InProcessGrid, message: Message) -> Message:
         assert_no_update_in(tiny.consortium.root / "run", trained)
         looked.append(len(trained))
-        return deliver(self, message)
+        kind, answer = message.metadata.message_type, deliver(self, message)
+        arrays = {key: array for record in answer.content.array_records.values() for key, array in record.items()}
+        assert set(arrays) == ({"shared"} if kind == "train.masked" else set()), kind
+        masked.extend(array.data for array in arrays.values())
+        return answer
 
     monkeypatch.setattr(InProcessGrid, "_deliver", looking)
     add_sites(tiny)
@@ -305,6 +313,10 @@ def test_no_file_of_the_run_ever_holds_one_sites_update(
     assert result.status == "complete" and looked[-1] == 10
     assert_no_update_in(result.out, trained)
     assert all(bool(tensors["trunk.ballast"].any()) for _, tensors, _ in trained)
+    assert len(masked) == 10
+    for blob in masked:
+        counts = np.bincount(np.frombuffer(blob, dtype=np.uint8), minlength=256)
+        assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < chi2.isf(1e-11, 255)
 
 
 def test_the_search_does_find_an_update_where_there_is_one(
