@@ -8,7 +8,8 @@ from flwr.app import MetricRecord, RecordDict
 from pydantic import BaseModel
 
 from client.config import Policy, SiteConfig
-from client.privacy.masking import Masking, MaskingRefusalError
+from client.privacy.masking import Masking
+from client.privacy.masking_checks import MaskingRefusalError
 from client.privacy.masking_state import KeptUpdate, MaskingFolder, Rules
 from client.privacy.outbound import allow_sum, allow_update
 from client.privacy.withdrawal import withdrawn_from

@@ -147,6 +147,7 @@ class Study(Frozen):
         asked = {
             Protection.SECURE: self.secure_aggregation.enabled,
             Protection.ROBUST: self.aggregation.rule != "mean",
+            Protection.CODED: self.wire != Wire(),
             Protection.NORMS: self.gate.norm_limit > 0,
         }
         return frozenset(protection for protection, on in asked.items() if on)

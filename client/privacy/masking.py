@@ -14,8 +14,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from client.privacy.masking_checks import (
+    MaskingRefusalError,
+    check_adverts,
+    check_list,
+    check_opened,
+    check_signed,
+)
 from client.privacy.masking_state import MaskingFolder, MaskingState, Rules
-from common.errors import FederationError
 from common.logs import logger
 from common.parameters import StateDict
 from common.secure.attempt import Attempt
@@ -45,21 +51,13 @@ from common.secure.messages import (
     agreed_bytes,
 )
 from common.secure.shamir import SHARE_BYTES, deal
-from common.secure.signatures import SigningKey, sign, verifies
+from common.secure.signatures import SigningKey, sign
 
 log = logger(__name__)
 Part = TypeVar("Part")
 
 MASK_KEY = ""
 """No group is called so."""
-
-
-class MaskingRefusalError(FederationError):
-    """The site does not do what the coordinator asks of it in a secure sum; `code` says why."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class Masking:
     def deal(self, adverts: Adverts) -> Dealt:
         """Return this site's secrets in shares, one box for every advertised site."""
         state = self._open(adverts.adverts[0].attempt if adverts.adverts else None)
-        self._check_adverts(state, adverts)
+        check_adverts(state, adverts, self.pinned)
         secrets = _secrets(state)
         seeds = {group: secrets.self_seed(group) for group in sealed_order(adverts, self.site)}
         shared = {MASK_KEY: secrets.mask_key} | seeds
@@ -133,7 +131,7 @@ class Masking:
         state = self._open(boxes.attempt)
         adverts, secrets = _known(state.adverts), _secrets(state)
         dealers = tuple(sorted(boxes.boxes))
-        self._check_list("other-dealers", state, dealers, tuple(adverts.by_site))
+        check_list("other-dealers", state, dealers, adverts.by_site)
         if state.boxes is not None and state.boxes != boxes.boxes:
             raise MaskingRefusalError("other-dealers", "a second set of boxes came for the same attempt")
         signed = state.against or self._sign(against_bytes(adverts, dealers))
@@ -150,14 +148,15 @@ class Masking:
         state = self._open(survivors.attempt)
         adverts, boxes, sites = _known(state.adverts), _known(state.boxes), survivors.sites
         dealers = tuple(sorted(boxes))
-        self._check_list("other-survivors", state, sites, dealers)
+        check_list("other-survivors", state, sites, dealers)
         if state.survivors is not None and state.survivors != sites:
             raise MaskingRefusalError("other-survivors", "a second list of survivors came for the same attempt")
-        self._check_opened(state, sites)
+        check_opened(state.attempt, self.folder.opened.survivors(state.advert), sites)
         if state.agreement is not None:
             return state.agreement
-        if len(self._signers(survivors.signatures, sites, against_bytes(adverts, dealers))) < len(sites):
-            raise MaskingRefusalError("other-dealers", "not all of these sites were masked against the same ones")
+        check_signed(
+            "other-dealers", survivors.signatures, sites, against_bytes(adverts, dealers), self.pinned, len(sites)
+        )
         agreement = self._sign(agreed_bytes(adverts, dealers, sites))
         self.folder.keep(state.model_copy(update={"survivors": sites, "agreement": agreement}))
         return agreement
@@ -172,12 +171,9 @@ class Masking:
             return state.revealed
         adverts, boxes, survivors = _known(state.adverts), _known(state.boxes), _known(state.survivors)
         signed = agreed_bytes(adverts, tuple(sorted(boxes)), survivors)
-        valid = self._signers(signatures.signatures, survivors, signed)
-        if len(valid) < state.rules.needed:
-            raise MaskingRefusalError(
-                "too-few-signatures", f"{len(valid)} sites signed this list, {state.rules.needed} must"
-            )
-        self._check_opened(state, survivors)
+        needed = state.rules.needed
+        check_signed("too-few-signatures", signatures.signatures, survivors, signed, self.pinned, needed)
+        check_opened(state.attempt, self.folder.opened.survivors(state.advert), survivors)
         revealed = self._revealed(state, adverts, boxes, survivors)
         self.folder.opened.keep(state.advert, survivors)
         self.folder.forget_secrets(state.model_copy(update={"revealed": revealed}))
@@ -186,59 +182,12 @@ class Masking:
     def _sign(self, data: bytes) -> Signed:
         return Signed(site=self.site, signature=sign(self.key, data).hex())
 
-    def _signers(self, signatures: Mapping[str, str], sites: tuple[str, ...], data: bytes) -> list[str]:
-        """Return those of `sites` that have signed `data` with the key that the roster pins."""
-        return [
-            site
-            for site in sites
-            if site in signatures and verifies(self.pinned.get(site), bytes.fromhex(signatures[site]), data)
-        ]
-
     def _open(self, attempt: Attempt | None) -> MaskingState:
         """Return the state of the attempt that a message is about."""
         state = self.folder.state()
         if state is None or state.attempt != attempt:
             raise MaskingRefusalError("other-attempt", "the message is about an attempt that this site is not in")
         return state
-
-    def _check_adverts(self, state: MaskingState, adverts: Adverts) -> None:
-        """Refuse adverts that differ from those accepted before, or that a pinned key has not signed."""
-        if state.adverts is not None and state.adverts != adverts:
-            raise MaskingRefusalError("other-adverts", "a second set of keys came for the same attempt")
-        if adverts.by_site.get(self.site) != state.advert:
-            raise MaskingRefusalError("other-adverts", "this site's own keys are missing or changed")
-        if len(adverts.adverts) < state.rules.needed:
-            raise MaskingRefusalError("too-few-sites", f"{len(adverts.adverts)} sites, {state.rules.needed} must be in")
-        for advert in adverts.adverts:
-            if advert.attempt != state.attempt:
-                raise MaskingRefusalError("other-attempt", f"the keys of {advert.site} are of another attempt")
-            theirs, ours = advert.received, state.advert.received
-            if any(theirs[group] != ours[group] for group in theirs.keys() & ours.keys()):
-                raise MaskingRefusalError("other-model", f"{advert.site} was given another global model than this site")
-            if not verifies(self.pinned.get(advert.site), bytes.fromhex(advert.signature), advert.signed):
-                raise MaskingRefusalError(
-                    "unknown-signer", f"the keys of {advert.site} are not signed with the key that roster.toml pins"
-                )
-
-    def _check_list(self, code: str, state: MaskingState, sites: tuple[str, ...], known: tuple[str, ...]) -> None:
-        """Refuse a list of sites that lacks this one, names others than the phase before, or is too short."""
-        if self.site not in sites or not set(sites) <= set(known):
-            raise MaskingRefusalError(code, "the list lacks this site, or names sites that the phase before did not")
-        if len(sites) < state.rules.needed:
-            raise MaskingRefusalError("too-few-sites", f"{len(sites)} sites are left, {state.rules.needed} must be")
-
-    def _check_opened(self, state: MaskingState, survivors: tuple[str, ...]) -> None:
-        """Refuse another list than the one for which this site has helped to open a sum of the same updates.
-
-        Two sums of the same updates over different sites would differ by the updates of a few, or of one.
-        """
-        before = self.folder.opened.survivors(state.advert)
-        if before is not None and before != survivors:
-            raise MaskingRefusalError(
-                "other-survivors",
-                f"a sum of {state.attempt.stage} round {state.attempt.round} was opened over {', '.join(before)}; "
-                "it is opened over these sites again or not at all",
-            )
 
     def _masked(
         self,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from client.privacy.masking import MaskingRefusalError
+from client.privacy.masking_checks import MaskingRefusalError
 from client.privacy.masking_state import MaskingFolder, Rules
 from common.secure.keys import SecureKeyError, public_key, seal, shared_secret, unseal
 from common.secure.messages import Boxes

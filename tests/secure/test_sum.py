@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from client.privacy.masking import MaskingRefusalError
+from client.privacy.masking_checks import MaskingRefusalError
 from common.secure.fixed_point import decode, encode
 from server.aggregation.secret_shares import ShareBook, SharesMissingError
 
