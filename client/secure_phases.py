@@ -74,6 +74,7 @@ def advertise(
         patients=outgoing.patients,
         withheld=outgoing.withheld,
         withdrawn=withdrawn_from(config.workdir, task.run),
+        spent=outgoing.spent,
     )
     metrics = MetricRecord(outgoing.metrics)  # type: ignore[arg-type]
     return RecordDict({ANSWER: pack_text(answer), METRICS: metrics, ADVERT: pack_text(advert)})
@@ -136,7 +137,7 @@ def _rules(study: Study) -> Rules:
 def _allowed(update: LocalUpdate, site: str, policy: Policy, task: Task) -> KeptUpdate:
     """Return what of an update may be summed or leave in clear, once it is known to fit into fixed-point numbers."""
     allowed = allow_update(update, site, policy, task.study, task.plan)
-    outgoing = allow_sum(allowed, update.grouping, policy, private=False)
+    outgoing = allow_sum(allowed, update.grouping, policy)
     for tensor in outgoing.tensors.values():
         check_range(tensor.double().numpy(), task.study.secure_aggregation.clip)
     return KeptUpdate(outgoing, by_group(outgoing.tensors, update.grouping))

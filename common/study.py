@@ -147,6 +147,7 @@ class Study(Frozen):
         asked = {
             Protection.SECURE: self.secure_aggregation.enabled,
             Protection.ROBUST: self.aggregation.rule != "mean",
+            Protection.PRIVATE: bool(self.privacy.stages),
             Protection.CODED: self.wire != Wire(),
             Protection.NORMS: self.gate.norm_limit > 0,
         }

@@ -75,8 +75,8 @@ class SecureAnswers:
             raise WireError("foreign-group", f"{len(foreign)} groups are not the site's: {foreign[0]:.120}")
         if not verifies(self.pinned.get(site), bytes.fromhex(advert.signature), advert.signed):
             raise WireError("unknown-signer", "the keys are not signed with the key that the roster pins")
-        metrics, withheld = read_metrics(content), list(answer.withheld)
-        return advert, {"code": OK, "metrics": metrics, "withheld": withheld, "withdrawn": answer.withdrawn}
+        facts = {"metrics": read_metrics(content), "withheld": list(answer.withheld), "withdrawn": answer.withdrawn}
+        return advert, {"code": OK, **facts, **({"spent": answer.spent.model_dump()} if answer.spent else {})}
 
     def dealt(self, site: str, content: RecordDict, adverts: Adverts) -> Dealt:
         """Return a site's boxes, one for every advertised site."""

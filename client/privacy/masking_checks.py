@@ -1,4 +1,4 @@
-"""What a site refuses in a secure sum: keys that nobody pinned, other versions of anything, lists that are too short."""
+"""What a site refuses in a secure sum: keys that nobody pinned, other versions of anything, lists of too few sites."""
 
 from __future__ import annotations
 

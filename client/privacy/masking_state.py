@@ -25,6 +25,7 @@ from common.parameters import StateDict
 from common.secure.attempt import Attempt
 from common.secure.messages import Advert, Adverts, Box, Revealed, Signed, SiteName
 from common.settings.frozen import Frozen
+from common.spent import Spent
 
 FACTS = "update"
 
@@ -144,6 +145,7 @@ class MaskingFolder:
             "patients": outgoing.patients,
             "metrics": outgoing.metrics,
             "withheld": outgoing.withheld,
+            "spent": None if outgoing.spent is None else outgoing.spent.model_dump(mode="json"),
         }
         write_whole(self._update, save(outgoing.tensors, {FACTS: json.dumps(facts, sort_keys=True)}), PRIVATE)
 
@@ -161,9 +163,10 @@ class MaskingFolder:
                 if facts["received"] != dict(received):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            spent = None if facts["spent"] is None else Spent.model_validate(facts["spent"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ReleaseError(f"{self._update}: cannot be used ({type(error).__name__}); delete it") from None
-        outgoing = Outgoing(tensors, facts["patients"], facts["metrics"], tuple(facts["withheld"]))
+        outgoing = Outgoing(tensors, facts["patients"], facts["metrics"], tuple(facts["withheld"]), spent)
         return KeptUpdate(outgoing, facts["groups"])
 
     def forget_secrets(self, state: MaskingState) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from client.assessment.examination import Observed
@@ -114,18 +114,18 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
     return Outgoing(tensors, patients, metrics, withheld, update.spent)
 
 
-def allow_sum(outgoing: Outgoing, grouping: Grouping, policy: Policy, private: bool) -> Outgoing:
+def allow_sum(outgoing: Outgoing, grouping: Grouping, policy: Policy) -> Outgoing:
     """Let through what of an allowed update may go into a secure sum, or beside it in clear.
 
     A head that one site owns hides in no sum: it leaves where the site's policy says so, or where it was trained
-    privately (`private`), and is withheld otherwise.
+    privately, and is withheld otherwise.
     """
-    if policy.single_owner_heads_in_clear or private:
+    if policy.single_owner_heads_in_clear or outgoing.spent is not None:
         return outgoing
     owned = tuple(group for group in outgoing.patients if group.startswith(DOMAIN_PREFIX))
     tensors = {name: tensor for name, tensor in outgoing.tensors.items() if group_of(name, grouping) not in owned}
     patients = {group: count for group, count in outgoing.patients.items() if group not in owned}
-    return Outgoing(tensors, patients, outgoing.metrics, outgoing.withheld + owned)
+    return replace(outgoing, tensors=tensors, patients=patients, withheld=outgoing.withheld + owned)
 
 
 def allow_inventory(
