@@ -147,6 +147,7 @@ class OneRound:
         for site, outlier in found.items():
             kept = {key: outcome.sites[site][key] for key in ("bytes_down", "bytes_up", "seconds")}
             outcome.sites[site] = {"code": LARGE_NORM, "refusal": str(outlier), "group": outlier.group, **kept}
+            self.journal.take_back(self.model.stage, self.number, site)
             self._note_fault(SiteFault(site, LARGE_NORM, self.model.stage, self.number), outcome)
             on_event(SiteAnswered(self.model.stage, self.number, site, LARGE_NORM))
         for update in outcome.updates:

@@ -227,6 +227,13 @@ class Journal:
                 return stage, done + 1, tuple(site for (site,) in self._database.rows(query, stage.value, done + 1))
         return None
 
+    def take_back(self, stage: Stage, number: int, site: str) -> None:
+        """Forget an update that passed alone but did not stand beside the others: it is not accepted after all."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "DELETE FROM updates WHERE stage = ? AND round = ? AND site = ?", (stage.value, number, site)
+            )
+
     def note_fault(self, fault: SiteFault) -> None:
         """Write down a site that failed, when it does; late answers as well."""
         values = (fault.stage and fault.stage.value, fault.round, fault.site, fault.code, now())

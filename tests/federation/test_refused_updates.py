@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from common.records import ANSWER, RAW, UPDATE, Answer, pack_text
 from common.sequences import Sequence
+from server.journal.journal import FILE
 from server.result import RunResult
 from simulations.grid import InProcessGrid
 
@@ -103,6 +106,9 @@ def test_a_refused_site_is_named_and_the_release_is_that_of_a_run_without_it(
     (_, _, last) = [json.loads(line) for line in (spoilt.out / "metrics.jsonl").read_text().splitlines()]
     refusal = last["sites"]["d"]["refusal"]
     assert refusal and ("d " in refusal or "trunk.weight" in refusal)
+    with closing(sqlite3.connect(spoilt.out / FILE)) as journal:
+        accepted = [site for (site,) in journal.execute("SELECT DISTINCT site FROM updates ORDER BY site")]
+    assert accepted == ["a", "b", "c"]
 
 
 def test_an_honest_site_of_the_same_consortium_does_count(play: Callable[[str, Spoil], RunResult]) -> None:
