@@ -70,9 +70,14 @@ class Outcome:
 
     def without(self, withdrawn: frozenset[str]) -> Outcome:
         """Return what came in from sites that were not withdrawn meanwhile."""
-        sites = {site: {"code": WITHDRAWN} if site in withdrawn else entry for site, entry in self.sites.items()}
+        sites = {site: _went(entry) if site in withdrawn else entry for site, entry in self.sites.items()}
         updates = [update for update in self.updates if update.site not in withdrawn]
         return Outcome(updates, sites, self.faults, self.sat_out)
+
+
+def _went(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of a site that was withdrawn after it had answered."""
+    return {"code": WITHDRAWN} | {key: entry[key] for key in ("bytes_down", "bytes_up", "seconds") if key in entry}
 
 
 @dataclass(frozen=True)

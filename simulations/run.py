@@ -22,7 +22,7 @@ from simulations.evaluated import complete_patients, find_subjects, identify
 from simulations.federation import Engine, run_federation
 from simulations.progress import training_progress
 from simulations.report.build import build_summary
-from simulations.report.facts import Stopwatch, stage_facts
+from simulations.report.facts import Stopwatch, contract_facts, stage_facts
 from simulations.report.page import write_page
 from simulations.report.summary import Summary, write_summary
 from simulations.scale import SCALES, ScaleName, scaled
@@ -83,7 +83,7 @@ def run(settings: RunSettings) -> Summary:
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)
     with watch.phase("training"), training_progress(study) as listen:
-        run_federation(
+        ended = run_federation(
             study,
             files,
             out,
@@ -93,7 +93,8 @@ def run(settings: RunSettings) -> Summary:
             settings.workers,
             identifier_weights=settings.identifier_weights,
             start_from=settings.start_from,
-        ).require_complete()
+        )
+        ended.require_complete()
     release, consortium = load_release(out / "release"), open_consortium(files, study)
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
@@ -114,6 +115,7 @@ def run(settings: RunSettings) -> Summary:
         kind="real" if truth is None else "synthetic phantom",
         scale=settings.scale,
         engine=settings.engine,
+        contract=contract_facts(ended),
         stages=stage_facts(out / "metrics.jsonl", release),
         failures=tuple(failures),
         cost=watch.cost(resumed=resumed),

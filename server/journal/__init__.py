@@ -1,5 +1,6 @@
 """What a run has on disk: one SQLite file that decides what counts, tensors beside it, and readable copies."""
 
-from server.journal.journal import Checkpoint, Journal
+from server.journal.counted_rounds import Checkpoint
+from server.journal.journal import Journal
 
 __all__ = ["Checkpoint", "Journal"]

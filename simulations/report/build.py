@@ -10,6 +10,7 @@ from simulations.comparison.evaluation import Evaluation
 from simulations.consortium import Consortium
 from simulations.report.facts import versions
 from simulations.report.summary import (
+    ContractFacts,
     Cost,
     DataFacts,
     Identification,
@@ -54,6 +55,7 @@ def build_summary(
     scale: str,
     engine: str,
     stages: tuple[StageFacts, ...],
+    contract: ContractFacts | None = None,
     failures: tuple[str, ...],
     cost: Cost,
 ) -> Summary:
@@ -73,6 +75,7 @@ def build_summary(
         ),
         data=data_facts(consortium, kind, way),
         targets=judge(evaluation, identification, small=scale == "small", held_out=way == "held-out"),
+        contract=contract,
         stages=stages,
         fidelity=evaluation.translation.fidelity,
         identity=evaluation.translation.identity,

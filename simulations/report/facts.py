@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from common.errors import ReleaseError
 from common.records import OK
 from common.release import Release
 from common.study import code_version
-from simulations.report.summary import Cost, RoundFacts, StageFacts, Traffic, Versions
+from server.result import RunResult
+from simulations.report.summary import ContractFacts, Cost, RoundFacts, StageFacts, Traffic, Versions
 
 
 class Stopwatch:
@@ -62,6 +64,11 @@ def versions() -> Versions:
         flower=importlib.metadata.version("flwr"),
         platform=f"{platform.system()} {platform.machine()}",
     )
+
+
+def contract_facts(result: RunResult) -> ContractFacts | None:
+    """Return the participation contract of a run."""
+    return None if result.contract is None else ContractFacts.model_validate(asdict(result.contract))
 
 
 def stage_facts(metrics: Path, release: Release) -> tuple[StageFacts, ...]:

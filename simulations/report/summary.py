@@ -112,6 +112,24 @@ class StageFacts(Frozen):
     rounds: tuple[RoundFacts, ...] = Field(description="its rounds in order")
 
 
+class StageSites(Frozen):
+    """One stage's sites."""
+
+    asked: tuple[str, ...] = Field(description="asked in some round")
+    contributed: tuple[str, ...] = Field(description="whose update counted in some round")
+    sat_out: tuple[str, ...] = Field(description="that had nothing to learn the stage from")
+
+
+class ContractFacts(Frozen):
+    """The participation contract, as it was kept."""
+
+    registered: tuple[str, ...] = Field(description="sites on the roster")
+    configured: tuple[str, ...] = Field(description="sites that the study names")
+    planned: tuple[str, ...] = Field(description="sites in the frozen plan")
+    withdrawn: tuple[str, ...] = Field(description="sites that were withdrawn as a whole")
+    stages: dict[str, StageSites] = Field(description="per stage, folds and calibration too, who did what")
+
+
 class Measure(Frozen):
     """Mean over patients of the fidelity inside the brain, on every second slice, in grey levels of 0 … 255."""
 
@@ -278,6 +296,7 @@ class Summary(Frozen):
     study: StudyFacts = Field(description="which study")
     data: DataFacts = Field(description="on what data, and how honest the figures can be")
     targets: tuple[Target, ...] = Field(description="what was asked for, met and missed alike")
+    contract: ContractFacts | None = Field(default=None, description="who was registered, asked, and contributed")
     stages: tuple[StageFacts, ...] = Field(description="losses and bytes, round by round")
     fidelity: tuple[PairFidelity, ...] = Field(description="translation, site by site and pair by pair")
     identity: tuple[IdentityError, ...] = Field(description="translation of a domain into itself")

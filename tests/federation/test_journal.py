@@ -25,7 +25,8 @@ from server.result import SiteFault
 
 TWO_ROUNDS = "rounds = 2\nlocal_steps = 1\nema_decay = 0.5"
 WRITERS = (
-    *("server.journal.journal.write_whole", "server.journal.copies.write_whole", "server.registry.write_whole"),
+    *("server.journal.open_round.write_whole", "server.journal.counted_rounds.write_whole"),
+    *("server.journal.copies.write_whole", "server.registry.write_whole"),
     *("server.journal.copies.append_line", "server.registry.flush_folder"),
 )
 
