@@ -30,7 +30,7 @@ def step_on(store, study, domains) -> GanStep:
     return build_step(model, Workplace(study, domains, "a", store, {}, torch.device("cpu")))
 
 
-def rows_of(step: GanStep, patient: str, count: int = 40):
+def rows_of(step: GanStep, patient: str, count: int = 16):
     generator = torch.Generator().manual_seed(5)
     return [step.draw_of(patient, generator) for _ in range(count)]
 
@@ -54,14 +54,14 @@ def test_a_row_is_drawn_from_the_scans_of_its_patient_alone(step, make_study, do
 
 
 def test_what_a_patient_lacks_is_drawn_towards_without_any_picture_of_it(step) -> None:
-    rows = rows_of(step, "p1", 80)
+    rows = rows_of(step, "p1", 40)
     towards_t2 = [row for row in rows if int(row.target_number) == step.own[T2]]
     assert towards_t2 and not any(bool(row.own) or bool(row.by_picture) for row in towards_t2)
     assert any(bool(row.own) for row in rows)
 
 
 def test_a_row_comes_in_every_style(step) -> None:
-    rows = rows_of(step, "p0", 80)
+    rows = rows_of(step, "p0", 40)
     styles = Counter(
         "picture" if bool(row.by_picture) else "drawn" if bool(row.in_drawn_style) else "typical" for row in rows
     )

@@ -55,7 +55,6 @@ FAMILIES = {
     "identifier": (Stage.IDENTIFIER, identification_step, {}),
     "maps": (Stage.MAPS, paired_step, {"maps": 'objective = "mae"'}),
     "maps, pix2pix": (Stage.MAPS, paired_step, {"maps": 'objective = "pix2pix"'}),
-    "maps, features": (Stage.MAPS, paired_step, {"maps": 'objective = "feature-consistency"'}),
 }
 
 
