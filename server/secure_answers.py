@@ -41,6 +41,7 @@ from common.secure.messages import (
 )
 from common.secure.signatures import verifies
 from common.secure.words import unpack_words
+from server.aggregation.secret_shares import ShareBook
 from server.stages import StageModel
 
 Named = TypeVar("Named", Advert, Dealt, Signed, Revealed)
@@ -113,9 +114,12 @@ class SecureAnswers:
         """Return a site's signature of the list of survivors."""
         return self._signed(site, content, AGREE, data)
 
-    def revealed(self, site: str, content: RecordDict) -> Revealed:
-        """Return the shares that a site shows; whether they are true is seen against what was dealt."""
-        return _own(content, UNMASK, Revealed, site)
+    def revealed(self, site: str, content: RecordDict, book: ShareBook) -> Revealed:
+        """Return the shares that a site shows, all of them as they were dealt."""
+        revealed = _own(content, UNMASK, Revealed, site)
+        if book.false_shares(revealed):
+            raise WireError("false-share", "a share is not the one that was dealt")
+        return revealed
 
     def _signed(self, site: str, content: RecordDict, key: str, data: bytes) -> Signed:
         signed = _own(content, key, Signed, site)

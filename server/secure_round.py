@@ -127,7 +127,8 @@ class _Attempt:
         shares = self.transcript.read(Shares) or self._share()
         dealers = tuple(sorted(shares.dealt))
         masked = self.transcript.read(Masked) or self._mask(shares, dealers)
-        shown = self._unmask(self._agree(dealers, masked))
+        book = ShareBook(self.adverts, shares.dealt, masked.survivors, self.of.needed)
+        opened = self._unmask(self._agree(dealers, masked), book)
         summed = MaskedSum(
             adverts=self.adverts,
             dealers=dealers,
@@ -136,7 +137,6 @@ class _Attempt:
             cap=self.of.study.federation.weight_cap_patients,
             fraction_bits=self.settings.fraction_bits,
         )
-        opened = self._open(ShareBook(self.adverts, shares.dealt, masked.survivors, self.of.needed), shown)
         path = self.transcript.keep_tensors(SUM, summed.mean(opened, self._layout()))
         traffic = (shares.traffic, masked.traffic)
         outcome = SecureOutcome(self.one.model.stage, self.one.number, self.transcript, summed, trained, traffic)
@@ -221,32 +221,27 @@ class _Attempt:
         self.transcript.keep(agreed)
         return agreed
 
-    def _unmask(self, agreed: Agreed) -> Shown:
-        """Ask for shares until enough have come; what was shown in an earlier try is not asked for again."""
-        signatures = {site: agreement.signature for site, agreement in sorted(agreed.agreements.items())}
+    def _unmask(self, agreed: Agreed, book: ShareBook) -> Opened:
+        """Ask for shares until they open the sum; what was shown in an earlier try is not asked for again."""
+        signatures = {site: signed.signature for site, signed in sorted(agreed.agreements.items())}
         content = RecordDict({UNMASK: pack_text(Signatures(attempt=self.attempt, signatures=signatures))})
         shown = self.transcript.read(Shown) or Shown()
         self.transcript.keep(shown)
-        for _ in range(self.settings.attempts):
-            missing = [site for site in signatures if site not in shown.revealed]
-            if len(shown.revealed) >= self.of.needed or not missing:
-                break
-            new, _traffic = self._phase(UNMASK, dict.fromkeys(missing, content)).collect(self.answers.revealed)
+        reason = ""
+        for _ in range(1 + self.settings.attempts):
+            try:
+                return book.open(shown.revealed)
+            except SharesMissingError as missing:
+                reason = str(missing)
+            asked = [site for site in signatures if site not in shown.revealed]
+            new, _traffic = self._phase(UNMASK, dict.fromkeys(asked, content)).collect(
+                lambda site, answer: self.answers.revealed(site, answer, book)
+            )
             shown = Shown(revealed=shown.revealed | new)
             self.transcript.keep(shown)
-        return shown
-
-    def _open(self, book: ShareBook, shown: Shown) -> Opened:
-        """Return what opens the sum; false shares are left out and their senders named in the log."""
-        false = sorted(site for site, revealed in shown.revealed.items() if book.false_shares(revealed))
-        for site in false:
-            log.warning("%s: %s revealed false shares; they are left out", self.of.name, site)
-        try:
-            return book.open({site: each for site, each in shown.revealed.items() if site not in false})
-        except SharesMissingError as missing:
-            raise SecureSumError(
-                f"{self.of.name}: the sum cannot be opened: {missing}; resume the run once more survivors are back"
-            ) from None
+        raise SecureSumError(
+            f"{self.of.name}: the sum cannot be opened: {reason}; resume the run once more survivors are back"
+        )
 
     def _layout(self) -> dict[str, dict[str, Declared]]:
         declared = {name: each for name, each in self.one.model.gate.declared.items() if each.is_floating}

@@ -20,6 +20,7 @@ from client import secure_phases
 from client.app import make_app
 from client.config import load_site
 from client.training.tasks import Bench
+from common.parcel import unwrap
 from common.sequences import Sequence
 from common.study import Study
 from server.secure_transcript import Transcript
@@ -214,6 +215,23 @@ def test_a_sum_that_was_short_of_shares_is_opened_when_the_run_is_resumed(
     assert torch.allclose(weights(result.out)["trunk.weight"].double(), expected, rtol=2.0**-23, atol=3 * 2.0**-25)
 
 
+def test_a_site_that_reveals_false_shares_is_left_out_of_the_opening(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reveal = secure_phases.Masking.reveal
+
+    def lying(self: Any, *given: Any) -> Any:
+        revealed = reveal(self, *given)
+        if self.site != "b":
+            return revealed
+        seeds = {dealer: dict.fromkeys(each, "0" * 132) for dealer, each in revealed.self_seeds.items()}
+        return revealed.model_copy(update={"self_seeds": seeds})
+
+    monkeypatch.setattr(secure_phases.Masking, "reveal", lying)
+    result = add_sites(tiny).run(secure_study(tiny))
+    assert result.status == "complete" and "b leaves the sum: false-share" in caplog.text
+
+
 class _Killed(BaseException):
     """The coordinator's process ends here."""
 
@@ -302,7 +320,8 @@ def test_no_file_and_no_message_of_the_run_ever_holds_one_sites_update(
         assert_no_update_in(tiny.consortium.root / "run", trained)
         looked.append(len(trained))
         kind, answer = message.metadata.message_type, deliver(self, message)
-        arrays = {key: array for record in answer.content.array_records.values() for key, array in record.items()}
+        records = unwrap(answer.content).array_records.values()
+        arrays = {key: array for record in records for key, array in record.items()}
         assert set(arrays) == ({"shared"} if kind == "train.masked" else set()), kind
         masked.extend(array.data for array in arrays.values())
         return answer
