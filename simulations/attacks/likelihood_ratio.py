@@ -1,8 +1,9 @@
 """Membership inference with shadow models (Shokri 2017), as a likelihood ratio a patient (LiRA, Carlini 2022).
 
-Every model is attacked with all others as its shadows. A patient's log loss is Gaussian among the shadows that were
-trained on it, and among those that were not; few shadows share one variance over patients, as the paper's section VI-B
-does. The ratio of the two likelihoods at the attacked model's log loss is the score.
+Models come in pairs that halve the patients between them. Each is attacked with all others but its partner as shadows:
+so a patient has as many shadows on one side as on the other, and neither side is the better known. A patient's log loss
+is Gaussian among the shadows that were trained on it, and among those that were not; few shadows share one variance
+over patients, as the paper's section VI-B does. The ratio of both likelihoods at the attacked model's is the score.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Shadows:
-    """The loss of every patient under every model, and who was trained on; both (models, patients)."""
+    """The loss of every patient under every model, and who was trained on; both (models, patients).
+
+    Models 2i and 2i + 1 are partners: a patient was trained on by one of them.
+    """
 
     losses: Matrix
     inside: NDArray[np.bool_]
@@ -37,7 +41,7 @@ def likelihood_ratios(shadows: Shadows) -> Matrix:
     values = np.log(shadows.losses)
     ratios = np.empty_like(values)
     for model in range(len(values)):
-        others = np.arange(len(values)) != model
+        others = np.arange(len(values)) // 2 != model // 2
         known, inside = values[others], shadows.inside[others]
         likelihoods = [_log_likelihood(values[model], known, side) for side in (inside, ~inside)]
         ratios[model] = likelihoods[0] - likelihoods[1]

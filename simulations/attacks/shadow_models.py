@@ -43,7 +43,7 @@ def train_shadows(
     Args:
         site: its training patients take part, those with the target and inputs.
         study: the maps' settings and the seed; its rounds are not played.
-        models: even, each trained on half of the patients.
+        models: even, at least 6, each trained on half of the patients.
         after: steps, rising.
         advance: hears (models done, models in all).
     """
