@@ -29,7 +29,9 @@ test-slow: $(STAMP)  ## run the proofs that take minutes
 	OMP_NUM_THREADS=1 $(RUN) pytest -m slow -n 2 --dist loadfile --durations=0 -rP
 
 chaos: $(STAMP)  ## strike a real deployment with faults, kill a run at every boundary, crowd it with sites; 25 minutes
-	OMP_NUM_THREADS=1 $(RUN) simulations.chaos --out chaos
+	OMP_NUM_THREADS=1 $(RUN) simulations.chaos --out chaos/in-process --parts crashes crowd & aside=$$!; \
+	OMP_NUM_THREADS=1 $(RUN) simulations.chaos --out chaos/deployed --parts faults; faults=$$?; \
+	wait $$aside && exit $$faults
 
 lint: $(STAMP)  ## check style, format and types
 	$(RUN) ruff check --no-cache .

@@ -119,11 +119,13 @@ class Scene:
         paths += list((self.run / "rounds").rglob("*.safetensors"))
         found = {str(path.relative_to(self.run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
         lines = (self.run / "metrics.jsonl").read_text().splitlines()
-        return found | {"metrics": json.dumps([json.loads(line, object_hook=_timeless) for line in lines])}
+        return found | {"metrics": json.dumps([json.loads(line, object_hook=_lasting) for line in lines])}
 
 
-def _timeless(tree: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in tree.items() if not key.endswith("seconds")}
+def _lasting(tree: dict[str, object]) -> dict[str, object]:
+    """Leave out what a resumed run may differ in: how long it took, and what had to be sent again."""
+    passing = ("seconds", "bytes_down", "bytes_up")
+    return {key: value for key, value in tree.items() if key not in passing}
 
 
 def in_fork(work: Callable[[], None], log: Path) -> int:
