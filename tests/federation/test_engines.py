@@ -84,7 +84,7 @@ def test_sites_in_their_own_processes_give_the_same_bytes(
 def test_a_site_whose_process_dies_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.exchange.RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr("server.exchange.TRIES", 1)
     (tmp_path / "mortal.py").write_text(
         "import os\ndef app(message, context):\n"
         "    os._exit(9) if context.node_config['site'] == 'dies' else None\n"

@@ -15,6 +15,7 @@ from client.training.kept_update import KeptUpdates
 from client.training.tasks import Bench
 from common.errors import ReleaseError
 from common.frozen_message import freeze, thaw
+from common.parcel import unwrap
 from common.plan import Plan
 from common.records import ANSWER, GLOBAL, TASK, UPDATE, Answer, Task, arrays_of, pack_tensors, pack_text, read_text
 from common.sequences import Sequence
@@ -55,7 +56,7 @@ class Hospital:
         message.metadata.__dict__["_message_id"] = "1"
         app = make_app(self.tiny.open_cached, Bench(self.tiny.build, self._step, torch.device("cpu")))
         context = Context(1, 2, {"site": str(self.path)}, RecordDict(), {})
-        return app(message, context).content
+        return unwrap(app(message, context).content)
 
     def _step(self, stage: Stage) -> Any:
         build = self.tiny.linear_step()(stage)
