@@ -168,7 +168,7 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     site = opened.get(context, task.study, task.study_digest)
     state, model = state_of(site, task), fresh_model(task, bench)
     _take_in(message.content, state.held, task, model, bench)
-    finished = state.kept.find(task)
+    finished = state.kept.find(task, site.cohort)
     if finished is not None:
         return thaw(finished)
     received = _starting_point(task, state, model)
@@ -182,7 +182,7 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     update = train_locally(site, task, model, bench)
     note_participation(site.workdir, task.run, task.stage, task.round, site.patients)
     answer = _pack(site, task, withdrawn, update, received)
-    state.kept.keep(task, freeze(answer))
+    state.kept.keep(task, site.cohort, freeze(answer))
     return answer
 
 

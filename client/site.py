@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,12 @@ class Site:
     def patients(self) -> frozenset[str]:
         """Keys of the patients that a round may train on, or is scored on."""
         return frozenset(self.training.patients()) | frozenset(self.held_out.patients())
+
+    @property
+    def cohort(self) -> str:
+        """SHA-256 over the prepared cases: cache files are named by the digest of their input. It stays at the site."""
+        names = sorted(case.path.name for case in (*self.training.cases, *self.held_out.cases))
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def open_site(config: SiteConfig, study: Study) -> Site:

@@ -1,7 +1,8 @@
 """The finished updates that a site keeps: asked again for the same round, it answers with the same bytes.
 
 So nothing is trained twice where an answer was lost on its way, and no privacy is spent twice. The key is run (the
-folder), stage, round and the global state that the round started from; another global state is another round.
+folder), stage, round, the global state that the round started from, and the cases that the site has: after a change of
+its cases it trains anew.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class KeptUpdates:
 
     folder: Path
 
-    def find(self, task: Task) -> bytes | None:
+    def find(self, task: Task, cohort: str) -> bytes | None:
         """Return the answer to this very task, None where it was never finished; a damaged one is removed."""
-        path = self._path(task)
+        path = self._path(task, cohort)
         if not path.is_file():
             return None
         blob = path.read_bytes()
@@ -41,9 +42,9 @@ class KeptUpdates:
         path.unlink()
         return None
 
-    def keep(self, task: Task, answer: bytes) -> None:
+    def keep(self, task: Task, cohort: str, answer: bytes) -> None:
         """Put the answer on the disk before it leaves, then forget those of older rounds."""
-        write_whole(self._path(task), answer + hashlib.sha256(answer).digest())
+        write_whole(self._path(task, cohort), answer + hashlib.sha256(answer).digest())
         of_this_round: list[tuple[int, Path]] = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             stage, number, _ = path.stem.rsplit(".", 2)
@@ -54,5 +55,6 @@ class KeptUpdates:
         for _, path in sorted(of_this_round)[:-KEPT_A_ROUND]:
             path.unlink()
 
-    def _path(self, task: Task) -> Path:
-        return self.folder / f"{task.stage.value}.{task.round}.{task.global_sha256[:32]}{SUFFIX}"
+    def _path(self, task: Task, cohort: str) -> Path:
+        key = f"{task.global_sha256[:32]}{cohort[:16]}"
+        return self.folder / f"{task.stage.value}.{task.round}.{key}{SUFFIX}"

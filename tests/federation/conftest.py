@@ -160,7 +160,7 @@ def write_site(
             "greys": {sequence.value: {"centre": 100.0 + number, "deviation": 20.0} for sequence in sequences},
         }
         write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
-    (folder / "scans").mkdir(parents=True)
+    (folder / "scans").mkdir(parents=True, exist_ok=True)
     path = folder / "site.toml"
     path.write_text(
         f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'

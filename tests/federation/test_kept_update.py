@@ -98,9 +98,16 @@ def test_this_round_and_the_one_before_are_kept_and_no_other(hospital: Hospital)
 def test_a_round_is_kept_from_two_global_states_at_most(tmp_path: Path, hospital: Hospital) -> None:
     kept = KeptUpdates(tmp_path / "kept")
     for number, key in enumerate("abc"):
-        kept.keep(hospital.task(key=key), bytes([number]))
-    found = [kept.find(hospital.task(key=key)) for key in "abc"]
+        kept.keep(hospital.task(key=key), "1" * 64, bytes([number]))
+    found = [kept.find(hospital.task(key=key), "1" * 64) for key in "abc"]
     assert found == [None, b"\x01", b"\x02"]
+
+
+def test_a_site_whose_cases_changed_meanwhile_trains_anew(hospital: Hospital) -> None:
+    hospital.answer(hospital.task())
+    hospital.tiny.write_site(hospital.path.parent, "a", 4, [Sequence.T1])
+    hospital.answer(hospital.task())
+    assert hospital.trained == 2
 
 
 def test_a_damaged_answer_is_removed_and_the_round_trained_anew(hospital: Hospital) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from client.training.tasks import Bench
 from common.parameters import PLAIN, Grouping, known_groups
+from common.parcel import unwrap
 from common.records import EARLIER, GLOBAL, WireError, declare, pack_tensors
 from common.sequences import Domain, Sequence, with_twins
 from common.settings.wire import Wire
@@ -34,7 +35,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, dict[str, list[str]
     def listen(grid: InProcessGrid, messages: Any) -> Any:
         found = list(messages)
         for message in found:
-            arrays = {key: list(value) for key, value in message.content.items() if isinstance(value, ArrayRecord)}
+            content = unwrap(message.content).items()
+            arrays = {key: list(value) for key, value in content if isinstance(value, ArrayRecord)}
             if message.metadata.message_type == "train":
                 tasks.append((message.metadata.dst_node_id, arrays))
         return push(grid, found)
