@@ -19,6 +19,7 @@ from common.nets.segmenter import Segmenter
 from common.nets.stage_models import build_model
 from common.nets.ummgat import Ummgat
 from common.parameters import grouping_of
+from common.parcel import unwrap
 from common.records import GLOBAL
 from common.seeding import torch_generator
 from common.sequences import Domain, Sequence, with_twins
@@ -48,7 +49,7 @@ def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def listening(grid: InProcessGrid, message: Message) -> Message:
         if message.metadata.message_type == "train":
-            arrays = [record for key, record in message.content.items() if key.startswith(GLOBAL)]
+            arrays = [record for key, record in unwrap(message.content).items() if key.startswith(GLOBAL)]
             down.append({name for record in arrays for name in record})
         return deliver(grid, message)
 

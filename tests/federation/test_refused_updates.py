@@ -13,6 +13,7 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from common.parcel import unwrap, wrap
 from common.records import ANSWER, RAW, UPDATE, Answer, pack_text
 from common.sequences import Sequence
 from server.journal.journal import FILE
@@ -80,10 +81,11 @@ def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     def run(where: str, spoil: Spoil) -> RunResult:
         def hostile(grid: InProcessGrid, message: Message) -> Message:
             reply = deliver(grid, message)
-            record = reply.content.get(ANSWER)
+            content = unwrap(reply.content)
+            record = content.get(ANSWER)
             said = json.loads(str(record["json"])) if isinstance(record, ConfigRecord) else {}
-            if said.get("site") == "d" and UPDATE in reply.content:
-                reply.content = spoil(reply.content)
+            if said.get("site") == "d" and UPDATE in content:
+                reply.content = wrap(spoil(content))
             return reply
 
         monkeypatch.setattr(InProcessGrid, "_deliver", hostile)

@@ -105,7 +105,7 @@ def honest(hospitals: SimpleNamespace) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("attack", [SignFlipped, LabelsFlipped])
-def test_a_hostile_site_of_five_costs_a_robust_rule_next_to_nothing(
+def test_a_hostile_site_of_five_costs_a_robust_rule_at_most_two_hundredths_of_dice_in_eight_rounds(
     attack: Attack, honest: dict[str, float], hospitals: SimpleNamespace
 ) -> None:
     name = attack.__name__  # type: ignore[attr-defined]
@@ -118,4 +118,4 @@ def test_a_hostile_site_of_five_costs_a_robust_rule_next_to_nothing(
     records = [json.loads(line) for line in (result.out / "metrics.jsonl").read_text().splitlines()]
     assert all(record["sites"][HOSTILE]["code"] == "ok" for record in records)  # the gate alone would not have helped
     assert honest["trimmed-mean"] > 0.6
-    assert honest["trimmed-mean"] - robust <= LIMIT
+    assert honest["trimmed-mean"] - robust <= LIMIT < honest["mean"] - plain
