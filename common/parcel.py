@@ -39,11 +39,43 @@ class Index(Frozen):
     records: dict[Text, tuple[Part, ...]]
 
 
+class Wrapper:
+    """Wraps one content after another; those in a row that hold the same arrays share one parcel.
+
+    So what two hundred sites are sent is in memory once.
+    """
+
+    def __init__(self) -> None:
+        self._last: list[tuple[str, str, bytes]] = []
+        self._parcel: dict[str, ConfigRecord | ArrayRecord] = {}
+
+    def __call__(self, content: RecordDict) -> RecordDict:
+        """Return `content` with the bytes of all its arrays in one; without arrays it is returned as it is."""
+        arrays = {key: record for key, record in content.items() if isinstance(record, ArrayRecord)}
+        if not arrays:
+            return content
+        held = [(key, name, array.data) for key, record in arrays.items() for name, array in record.items()]
+        if not _same(held, self._last):
+            self._last, self._parcel = held, _packed(arrays)
+        rest = {key: record for key, record in content.items() if key not in arrays}
+        return RecordDict({**rest, **self._parcel})
+
+
 def wrap(content: RecordDict) -> RecordDict:
     """Return `content` with the bytes of all its arrays in one; a content without arrays is returned as it is."""
-    arrays = {key: record for key, record in content.items() if isinstance(record, ArrayRecord)}
-    if not arrays:
-        return content
+    return Wrapper()(content)
+
+
+def _same(these: list[tuple[str, str, bytes]], those: list[tuple[str, str, bytes]]) -> bool:
+    """Return whether two lists of arrays name the same bytes, the very objects, in the same order."""
+    return len(these) == len(those) and all(
+        key == other_key and name == other_name and data is other_data
+        for (key, name, data), (other_key, other_name, other_data) in zip(these, those, strict=True)
+    )
+
+
+def _packed(arrays: dict[str, ArrayRecord]) -> dict[str, ConfigRecord | ArrayRecord]:
+    """Return index and parcel."""
     parts = {
         key: tuple(
             Part(name=name, dtype=array.dtype, shape=tuple(array.shape), form=array.stype, size=len(array.data))
@@ -52,10 +84,8 @@ def wrap(content: RecordDict) -> RecordDict:
         for key, record in arrays.items()
     }
     blob = b"".join(array.data for record in arrays.values() for array in record.values())
-    wrapped = RecordDict({key: record for key, record in content.items() if key not in arrays})
-    wrapped[INDEX] = pack_text(Index(records=parts))
-    wrapped[PARCEL] = ArrayRecord({BYTES: Array(dtype="uint8", shape=(len(blob),), stype=RAW, data=blob)})
-    return wrapped
+    parcel = Array(dtype="uint8", shape=(len(blob),), stype=RAW, data=blob)
+    return {INDEX: pack_text(Index(records=parts)), PARCEL: ArrayRecord({BYTES: parcel})}
 
 
 def unwrap(content: RecordDict) -> RecordDict:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from common.parcel import unwrap, wrap
+from common.parcel import Wrapper, unwrap
 from common.records import WireError
 
 ANSWERED = "answered"
@@ -124,6 +124,7 @@ class Exchange:
     ) -> None:
         self._grid, self.safe_point, self.on_late = grid, safe_point, on_late
         self._owed: dict[str, tuple[int, str]] = {}
+        self._wrap = Wrapper()
 
     def nodes(self) -> tuple[int, ...]:
         """Return the nodes that are online, sorted."""
@@ -141,8 +142,7 @@ class Exchange:
 
         Late answers to earlier questions are taken in, so that their node is free again, and thrown away.
         """
-        wrapped = {id(content): wrap(content) for content in contents.values()}  # once, however many sites it goes to
-        opened = {node: _Open(wrapped[id(contents[node])]) for node in sorted(contents)}
+        opened = {node: _Open(contents[node]) for node in sorted(contents)}
         question = _Question(message_type, group, deadline_s, patience or Patience(), opened)
         pause_s = FIRST_PAUSE_S
         yield from self._take_in(question)
@@ -196,7 +196,7 @@ class Exchange:
 
     def _push(self, node: int, content: RecordDict, message_type: str, group: str, ttl_s: float) -> str:
         """Send one message; return its identifier, or nothing where Flower did not take it."""
-        message = Message(content, node, message_type, ttl=ttl_s, group_id=group)
+        message = Message(self._wrap(content), node, message_type, ttl=ttl_s, group_id=group)
         return next((identifier for identifier in self._grid.push_messages([message]) if identifier), "")
 
     def _take_in(self, question: _Question) -> Iterator[Reply]:

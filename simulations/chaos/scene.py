@@ -17,7 +17,7 @@ from pathlib import Path
 
 from client.app import make_app
 from server.events import Event, SiteProgress
-from simulations.chaos.arithmetic import BENCH, arithmetic_study, build_arithmetic, open_cached, write_site
+from simulations.chaos.arithmetic import BENCH, SEQUENCES, arithmetic_study, build_arithmetic, open_cached, write_site
 from simulations.chaos.boundaries import Boundaries
 from simulations.federation import run_federation
 
@@ -34,8 +34,8 @@ class Scene:
     @classmethod
     def set_up(cls, folder: Path) -> Scene:
         """Write the hospitals below `folder`."""
-        for site in SITES:
-            write_site(folder / "sites" / site, site)
+        for site, sequence in zip(SITES, SEQUENCES, strict=True):  # few domains, for each group is a file at each site
+            write_site(folder / "sites" / site, site, sequences=(sequence,))
         return cls(folder)
 
     def copy_to(self, folder: Path) -> Scene:

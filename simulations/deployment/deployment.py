@@ -178,10 +178,10 @@ class Deployment:
             check=False,
         )
         begins = done.stdout.find("{")
-        if done.returncode or begins < 0:
+        answer: dict[str, Any] = {} if begins < 0 else json.loads(done.stdout[begins:])
+        if done.returncode or not answer.get("success", True) or not answer:
             said = (done.stdout + done.stderr).strip()[-400:]
             raise FederationError(f"flwr {' '.join(arguments[:2])} failed: {said or 'it says nothing'}")
-        answer: dict[str, Any] = json.loads(done.stdout[begins:])
         return answer
 
     def _register(self, site: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from common.parcel import BYTES, INDEX, PARCEL, unwrap, wrap
+from common.parcel import BYTES, INDEX, PARCEL, Wrapper, unwrap, wrap
 from common.records import RAW, WireError, pack_tensors, size_bytes, unpack_tensors
 from common.records import declare as declared_of
 
@@ -44,6 +44,17 @@ def test_a_wrapped_content_comes_back_as_it_was() -> None:
 def test_all_arrays_travel_as_one() -> None:
     arrays = [array for record in wrap(content()).values() if isinstance(record, ArrayRecord) for array in record]
     assert arrays == [BYTES]
+
+
+def test_contents_in_a_row_that_hold_the_same_arrays_share_one_parcel() -> None:
+    wrapper, tensors = Wrapper(), pack_tensors(STATE)
+    first, second = (
+        wrapper(RecordDict({"global": tensors, "task": ConfigRecord({"json": text})})) for text in ("1", "2")
+    )
+    other = wrapper(RecordDict({"global": pack_tensors(STATE)}))
+    assert first[PARCEL][BYTES].data is second[PARCEL][BYTES].data
+    assert (first["task"]["json"], second["task"]["json"]) == ("1", "2")
+    assert other[PARCEL][BYTES].data is not first[PARCEL][BYTES].data
 
 
 def test_a_content_without_arrays_is_left_alone() -> None:
