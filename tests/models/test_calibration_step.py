@@ -22,7 +22,7 @@ from common.parameters import STATISTICS, group_of
 from common.sequences import STRUCTURAL, Sequence
 from common.settings.stages import IdentifierStage, Stage
 from common.study import Study
-from server.aggregation.weighted import weighted_mean
+from server.aggregation.weighted import WeightedMean
 
 
 def validated(study: Study, fraction: float = 0.25, minimum: int = 1) -> Study:
@@ -111,6 +111,13 @@ def table_of(store: CaseStore, windows: dict[str, np.ndarray], monkeypatch) -> d
     step = open_step(store, windows, monkeypatch)
     assert step(step.draw(torch.Generator())) == {}
     return step.model.state_dict()
+
+
+def weighted_mean(parts: list[tuple[int, Tensor]]) -> Tensor:
+    mean = WeightedMean()
+    for weight, tensor in parts:
+        mean.add(weight, tensor)
+    return mean.value()
 
 
 def test_means_over_sites_weighted_by_patients_are_those_of_pooled_patients(store: CaseStore, monkeypatch) -> None:
