@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from common.errors import PolicyError
+from common.files import flush_folder
 
 FILE = "ledger.sqlite"
 WAIT_S = 60.0
@@ -117,7 +118,7 @@ class Ledger:
                 connection.execute("CREATE TABLE head (count INTEGER NOT NULL, digest NOT NULL)")
                 connection.execute("INSERT INTO head VALUES (0, ?)", (FIRST,))
             aside.rename(folder)
-            _flush(folder.parent)
+            flush_folder(folder.parent)
         except (OSError, sqlite3.Error) as error:
             shutil.rmtree(aside, ignore_errors=True)
             if not self.path.is_file():  # else another process was first
@@ -143,15 +144,6 @@ class Ledger:
             f"{self.path}: cannot be used ({how}), and without it nobody knows what was spent. Restore the file; or, "
             f"where nothing private was trained since, remove {self.path.parent} to begin anew. Nothing was trained"
         )
-
-
-def _flush(folder: Path) -> None:
-    """Make what was renamed into `folder` last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(entry: Entry, before: str) -> str:

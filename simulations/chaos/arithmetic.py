@@ -6,7 +6,7 @@ scans and the networks is the real one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -112,29 +112,46 @@ def arithmetic_study(sites: tuple[str, ...], rounds: int = 2) -> Study:
     )
 
 
-def write_site(folder: Path, name: str, patients: int = 2, sequences: tuple[Sequence, ...] = SEQUENCES) -> Path:
-    """Write a hospital of constant slices below `folder`, its cases prepared, and return its `site.toml`."""
+def write_site(
+    folder: Path,
+    name: str,
+    patients: int = 2,
+    sequences: Iterable[Sequence] = SEQUENCES,
+    shift: float = 0.0,
+    minimum: int = 1,
+) -> Path:
+    """Write a hospital of constant slices below `folder`, its cases prepared, and return its `site.toml`.
+
+    Args:
+        folder: of the hospital.
+        name: its name.
+        patients: how many; each has one case, brighter than the one before.
+        sequences: that every patient holds.
+        shift: added to all its greys.
+        minimum: patients that its policy asks for.
+    """
+    held = tuple(sequences)
     for number in range(patients):
-        grey = 0.1 * (number + 1) + 0.01 * ord(name[-1])
-        arrays = {sequence.value: np.full((3, SIZE, SIZE), grey, dtype=np.float32) for sequence in sequences}
+        grey = 0.1 * (number + 1) + shift
+        arrays = {sequence.value: np.full((3, SIZE, SIZE), grey, dtype=np.float32) for sequence in held}
         arrays["brain"] = np.ones((3, SIZE, SIZE), dtype=np.uint8)
         arrays["labels"] = np.zeros((3, SIZE, SIZE), dtype=np.uint8)
         facts = {
             "case": f"case-{number}",
             "patient": f"patient-{number}",
-            "sequences": [sequence.value for sequence in sequences],
+            "sequences": [sequence.value for sequence in held],
             "label_kind": LabelKind.NONE.value,
             "bbb_disrupted": None,
             "affine": np.eye(4).tolist(),
             "native": {},
-            "greys": {sequence.value: {"centre": 100.0, "deviation": 20.0} for sequence in sequences},
+            "greys": {sequence.value: {"centre": 100.0 + number, "deviation": 20.0} for sequence in held},
         }
         write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
-    (folder / "scans").mkdir(parents=True)
+    (folder / "scans").mkdir(parents=True, exist_ok=True)
     path = folder / "site.toml"
     path.write_text(
         f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'
-        '[policy]\nminimum_patients = 1\napproved_studies = ["*"]\n'
+        f'[policy]\nminimum_patients = {minimum}\napproved_studies = ["*"]\n'
     )
     return path
 

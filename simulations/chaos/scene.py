@@ -34,8 +34,8 @@ class Scene:
     @classmethod
     def set_up(cls, folder: Path) -> Scene:
         """Write the hospitals below `folder`."""
-        for site, sequence in zip(SITES, SEQUENCES, strict=True):  # few domains, for each group is a file at each site
-            write_site(folder / "sites" / site, site, sequences=(sequence,))
+        for number, site in enumerate(SITES):  # few domains, for each group is a file at each site
+            write_site(folder / "sites" / site, site, sequences=(SEQUENCES[number],), shift=0.01 * number)
         return cls(folder)
 
     def copy_to(self, folder: Path) -> Scene:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,10 +20,8 @@ from simulations.environment import quieten_flower
 quieten_flower()
 
 from client.app import make_app  # noqa: E402
-from client.config import load_site  # noqa: E402
-from client.data.cache import LabelKind, open_case, write_case  # noqa: E402
 from client.data.dataset import CaseStore, SliceBatch  # noqa: E402
-from client.site import Site, site_of  # noqa: E402
+from client.site import Site  # noqa: E402
 from client.training.tasks import Bench  # noqa: E402
 from client.training.trainer import NothingToTrainError  # noqa: E402
 from client.training.update import Counted  # noqa: E402
@@ -34,6 +31,7 @@ from common.settings.stages import Stage  # noqa: E402
 from common.study import Study, parse_study  # noqa: E402
 from server.events import Listener, ignore  # noqa: E402
 from server.result import RunResult  # noqa: E402
+from simulations.chaos.arithmetic import open_cached, write_site  # noqa: E402
 from simulations.federation import run_federation  # noqa: E402
 
 SIZE = 4
@@ -138,42 +136,6 @@ def make_study(sites: Seq[str] = ("a", "b"), **changes: Any) -> Study:
     } | {key.replace("__", "."): value for key, value in changes.items()}
     text = f'name = "tiny"\nsites = {list(sites)}\nreference_site = "{sites[0]}"\n'.replace("'", '"')
     return parse_study(text + "".join(f"[{table}]\n{lines}\n" for table, lines in tables.items() if lines is not None))
-
-
-def write_site(
-    folder: Path, name: str, patients: int, sequences: Seq[Sequence], shift: float = 0.0, minimum: int = 1
-) -> Path:
-    """Write a site of `patients` cached cases whose slices are constant, and return its site.toml."""
-    for number in range(patients):
-        grey = 0.1 * (number + 1) + shift
-        arrays = {sequence.value: np.full((3, SIZE, SIZE), grey, dtype=np.float32) for sequence in sequences}
-        arrays["brain"] = np.ones((3, SIZE, SIZE), dtype=np.uint8)
-        arrays["labels"] = np.zeros((3, SIZE, SIZE), dtype=np.uint8)
-        facts = {
-            "case": f"case-{number}",
-            "patient": f"patient-{number}",
-            "sequences": [sequence.value for sequence in sequences],
-            "label_kind": LabelKind.NONE.value,
-            "bbb_disrupted": None,
-            "affine": np.eye(4).tolist(),
-            "native": {},
-            "greys": {sequence.value: {"centre": 100.0 + number, "deviation": 20.0} for sequence in sequences},
-        }
-        write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
-    (folder / "scans").mkdir(parents=True, exist_ok=True)
-    path = folder / "site.toml"
-    path.write_text(
-        f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'
-        f'[policy]\nminimum_patients = {minimum}\napproved_studies = ["*"]\n'
-    )
-    return path
-
-
-def open_cached(path: Path, study: Study) -> Site:
-    """Open a site from its cache alone."""
-    config = load_site(path)
-    cases = [open_case(file) for file in sorted((config.workdir / "cache").glob("*.safetensors"))]
-    return site_of(config.name, config.workdir, config.policy, cases, study, config.hardware)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,6 +100,17 @@ def play(consortium: Any, study: Any, gone: dict[int, int], **more: Any) -> Any:
         return consortium.run(study, **more)
 
 
+def leaving_after_round_1() -> tuple[dict[int, int], Callable[[Any], None]]:
+    """Return the nodes that are gone, none yet, and a listener that lets node 3 leave for good after round 1."""
+    gone: dict[int, int] = {}
+
+    def leave(event: Any) -> None:
+        if isinstance(event, RoundFinished) and event.round == 1:
+            gone[3] = FOR_GOOD
+
+    return gone, leave
+
+
 def test_a_site_whose_node_was_gone_is_asked_again_and_counts(
     consortium: Any, tiny: SimpleNamespace, clock: dict[str, float]
 ) -> None:
@@ -111,11 +122,7 @@ def test_a_site_whose_node_was_gone_is_asked_again_and_counts(
 def test_a_site_that_stays_away_is_named_and_a_sufficient_round_goes_on(
     consortium: Any, tiny: SimpleNamespace, clock: dict[str, float]
 ) -> None:
-    def leave(event: Any) -> None:
-        if isinstance(event, RoundFinished) and event.round == 1:
-            gone[3] = FOR_GOOD
-
-    gone: dict[int, int] = {}
+    gone, leave = leaving_after_round_1()
     study = tiny.make_study(federation="absence_s = 50.0")
     result = play(consortium, study, gone, on_event=leave)
     assert result.status == "complete" and 50 < clock["s"] < 100  # waited for in round 2, given up in round 3
@@ -125,11 +132,7 @@ def test_a_site_that_stays_away_is_named_and_a_sufficient_round_goes_on(
 def test_a_required_site_is_waited_for_until_the_deadline_and_then_the_run_is_incomplete(
     consortium: Any, tiny: SimpleNamespace, clock: dict[str, float]
 ) -> None:
-    def leave(event: Any) -> None:
-        if isinstance(event, RoundFinished) and event.round == 1:
-            gone[3] = FOR_GOOD
-
-    gone: dict[int, int] = {}
+    gone, leave = leaving_after_round_1()
     study = tiny.make_study(federation='required = ["b"]\nabsence_s = 0.0\ndeadline_s = 500.0')
     result = play(consortium, study, gone, on_event=leave)
     assert 500 <= clock["s"] < 510
