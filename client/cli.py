@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -244,6 +245,13 @@ def withdraw(
         return
     rows = [[run, ", ".join(f"{stage} {number}" for stage, number in rounds)] for run, rounds in runs.items()]
     console.print_table(f"{patient} is withdrawn; rounds that may have used the patient:", ["run", "rounds"], rows)
+
+
+TOPICS: tuple[ModuleType, ...] = ()
+"""Modules of `client/commands`, each of which registers the verbs of one topic."""
+
+for topic in TOPICS:
+    topic.register(app)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -263,6 +264,13 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(entry) for entry in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+TOPICS: tuple[ModuleType, ...] = ()
+"""Modules of `server/commands`, each of which registers the verbs of one topic."""
+
+for topic in TOPICS:
+    topic.register(app)
 
 
 def main() -> None:
