@@ -7,25 +7,39 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed-dev
 
+# What the tests of the deployment start besides Python: a proxy, a monitor, a browser. Debian keeps nginx in /usr/sbin.
+PROGRAMS := nginx prometheus promtool chromium
+PACKAGES := nginx-light prometheus chromium
+export PATH := $(PATH):/usr/sbin
+
 # Flower is to phone nobody.
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow chaos lint docs format clean
+.PHONY: help setup programs system demo test test-slow chaos lint docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv and install GlioFed with all it needs
 
+programs:
+	@missing=$$(for name in $(PROGRAMS); do command -v $$name >/dev/null || echo $$name; done); test -z "$$missing" || \
+		{ echo "the tests start these programs too, which are not here:" $$missing "; install them: make system" >&2; exit 1; }
+
+system:  ## install nginx, prometheus and chromium, which the tests start, from Debian's packages (asks for root)
+	@$(MAKE) --no-print-directory programs 2>/dev/null || { \
+		become=$$(test "$$(id -u)" = 0 || echo sudo); $$become apt-get update -qq && \
+		$$become env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; }
+
 demo: $(STAMP)  ## train three phantom hospitals and write demo/report.html; after an update of the code: make clean demo
 	$(VENV)/bin/gliofed-sim run simulations/scenarios/three-hospitals.toml --out demo --resume
 
-test: $(STAMP)  ## run the tests with coverage, the slow ones left out
+test: $(STAMP) programs  ## run the tests with coverage, the slow ones left out
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
-test-slow: $(STAMP)  ## run the proofs that take minutes
+test-slow: $(STAMP) programs  ## run the proofs that take minutes
 	OMP_NUM_THREADS=1 $(RUN) pytest -m slow -n 2 --dist loadfile --durations=0 -rP
 
 chaos: $(STAMP)  ## strike a real deployment with faults, kill a run at every boundary, crowd it with sites; 25 minutes
