@@ -70,6 +70,20 @@ class Consortium:
         """The server's certificate."""
         return self.folder / "tls" / "server.crt"
 
+    @property
+    def loopback_key(self) -> Path:
+        """The private key of the loopback certificate."""
+        return self.folder / "tls" / "loopback.key"
+
+    @property
+    def loopback_certificate(self) -> Path:
+        """What the SuperLink shows on the loopback address.
+
+        It lasts as long as the authority, because a SuperLink reads its certificate when it starts and never again: the
+        one that is renewed is nginx's.
+        """
+        return self.folder / "tls" / "loopback.crt"
+
     # ---- who takes part
 
     @property
@@ -112,6 +126,11 @@ class Consortium:
     def flower(self) -> Path:
         """Flower's home: `config.toml`, the SuperLink's database, its secret and logs."""
         return self.folder / "flower"
+
+    @property
+    def flower_config(self) -> Path:
+        """Flower's connections: the consortium's name stands for its SuperLink on the loopback address."""
+        return self.flower / "config.toml"
 
     @property
     def superlink_database(self) -> Path:
