@@ -19,10 +19,10 @@ from client.app import SITE_KEY
 from common.errors import FederationError
 from common.files import write_whole
 from common.identity.site_key import create_site_key
+from common.processes.program import Process, Program
+from common.processes.supervisor import Supervisor
 from simulations.deployment.authority import HOST, Authority
 from simulations.deployment.link import Link
-from simulations.deployment.program import Process, Program
-from simulations.deployment.supervisor import Supervisor
 from simulations.environment import SETTINGS
 from simulations.roster import Seat, write_rosters
 

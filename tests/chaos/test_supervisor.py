@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from simulations.deployment.program import Program
-from simulations.deployment.supervisor import Supervisor
+from common.processes.program import Program
+from common.processes.supervisor import Supervisor
 
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 PARENT += "sys.stdout.write('up'); sys.stdout.flush(); time.sleep(600)"

@@ -1,4 +1,4 @@
-"""One program of a deployment: started in a session of its own, logged into a file, killed by its number."""
+"""One program: started in a session of its own, logged into a file, killed by its number."""
 
 from __future__ import annotations
 

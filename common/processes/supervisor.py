@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from simulations.deployment.program import Program
+from common.processes.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
