@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from common.errors import GliofedError
+from common.errors import GliofedError, StudyError
 
 PRIVATE = 0o600
 
@@ -34,6 +34,18 @@ def write_whole(path: Path, blob: bytes, mode: int = 0o666) -> None:
         raise GliofedError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
         ) from None
+
+
+def read_at_most(path: Path, limit: int) -> bytes:
+    """Return what a file holds. Raises StudyError where it cannot be read, or holds more than `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            blob = file.read(limit + 1)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); correct the path or its permissions") from None
+    if len(blob) > limit:
+        raise StudyError(f"{path}: larger than {limit} bytes; this cannot be the file that was meant")
+    return blob
 
 
 def make_folder(folder: Path) -> None:

@@ -13,17 +13,25 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+    load_pem_public_key,
+    load_ssh_private_key,
+)
 
 from common.errors import StudyError
 
+OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+"""How the file of a key begins that Flower takes for a node."""
 SigningKey = EllipticCurvePrivateKey | Ed25519PrivateKey
 
 
 def load_signing_key(path: Path) -> SigningKey:
-    """Read a site's private key from an unencrypted PEM file. Raises StudyError where it is missing or another kind."""
+    """Read a private key from an unencrypted file, PEM or OpenSSH's own. Raises StudyError where there is none."""
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        blob = path.read_bytes()
+        read = load_ssh_private_key if blob.startswith(OPENSSH) else load_pem_private_key
+        key = read(blob, password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StudyError(f"{path}: no readable private key ({type(error).__name__}); give an unencrypted PEM") from None
     if isinstance(key, Ed25519PrivateKey) or (

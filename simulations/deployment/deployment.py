@@ -18,7 +18,8 @@ from typing import Any, Self
 from client.app import SITE_KEY
 from common.errors import FederationError
 from common.files import write_whole
-from simulations.deployment.authority import HOST, Authority, write_node_key
+from common.identity.site_key import create_site_key
+from simulations.deployment.authority import HOST, Authority
 from simulations.deployment.link import Link
 from simulations.deployment.program import Process, Program
 from simulations.deployment.supervisor import Supervisor
@@ -185,8 +186,11 @@ class Deployment:
         return answer
 
     def _register(self, site: str) -> int:
-        public = write_node_key(self._node_key(site))
-        return int(self.flwr("supernode", "register", str(public), CONNECTION, "--name", site)["node-id"])
+        key = self._node_key(site)
+        create_site_key(key)
+        return int(
+            self.flwr("supernode", "register", str(key.with_suffix(".pub")), CONNECTION, "--name", site)["node-id"]
+        )
 
     def _node_key(self, site: str) -> Path:
         return self.folder / "keys" / site

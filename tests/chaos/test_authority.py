@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations.deployment.authority import HOST, Authority, write_node_key
+from simulations.deployment.authority import HOST, Authority
 
 
 def shake_hands(authority: Authority) -> None:
@@ -61,6 +61,4 @@ def test_another_authority_is_not_trusted(tmp_path: Path) -> None:
 def test_private_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue()
-    public = write_node_key(tmp_path / "site")
-    assert {path.stat().st_mode & 0o077 for path in (authority.key, tmp_path / "site")} == {0}
-    assert public.read_text().startswith("ecdsa-sha2-nistp384 ")
+    assert authority.key.stat().st_mode & 0o077 == 0

@@ -1,0 +1,1 @@
+"""Who is who: keys, signatures, certificates, and the files in which they travel."""

@@ -1,0 +1,1 @@
+"""The coordinator's folder: who was admitted, with which certificates and under whose signature."""
