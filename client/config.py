@@ -17,7 +17,6 @@ from common.study import line_of
 
 LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
 ROLES = (*(sequence.value for sequence in Sequence), "brain", "labels")
-ANY_STUDY = "*"
 
 
 class LayoutConfig(Frozen):
@@ -90,7 +89,7 @@ class Policy(Frozen):
     Attributes:
         minimum_patients: a sequence held by fewer training patients is not offered to a study.
         sequences: the sequences that may be used; absent means all.
-        approved_studies: digests of the studies that may run; `*` allows any and is meant for simulations.
+        approve_everything: whether any study may run although nobody read its plan: for simulations alone.
         epsilon_budget: the most that private training may cost a patient over all studies, at `budget_delta`; absent:
             what each approved study allows.
         single_owner_heads_in_clear: whether, under secure aggregation, the heads of this site's own domains may leave
@@ -99,26 +98,14 @@ class Policy(Frozen):
 
     minimum_patients: Annotated[int, Field(ge=1, le=10_000_000)] = 5
     sequences: tuple[Sequence, ...] | None = None
-    approved_studies: tuple[str, ...] = ()
+    approve_everything: bool = False
     epsilon_budget: Annotated[float, Field(gt=0, le=1000)] | None = None
     budget_delta: Annotated[float, Field(gt=0, le=0.01)] = 1e-5
     single_owner_heads_in_clear: bool = False
 
-    @field_validator("approved_studies")
-    @classmethod
-    def _check_studies(cls, studies: tuple[str, ...]) -> tuple[str, ...]:
-        for study in studies:
-            if study != ANY_STUDY and not re.fullmatch(r"[0-9a-f]{64}", study):
-                raise ValueError(f"{study!r} is no study digest (64 hexadecimal digits)")
-        return studies
-
     def allows(self, sequence: Sequence) -> bool:
         """Say whether `sequence` may be used at all."""
         return self.sequences is None or sequence in self.sequences
-
-    def approves(self, digest: str) -> bool:
-        """Say whether the study of this digest may run."""
-        return ANY_STUDY in self.approved_studies or digest in self.approved_studies
 
 
 class Hardware(Frozen):

@@ -7,13 +7,16 @@ from common.errors import PolicyError
 from common.study import Study
 
 
+class NotApprovedError(PolicyError):
+    """Nobody at this site approved the study's plan, so nothing is trained."""
+
+    code = "not-approved"
+
+
 def check_approved(policy: Policy, study: Study) -> None:
-    """Refuse a study that nobody at this site approved. Raises PolicyError."""
-    if not policy.approves(study.digest):
-        raise PolicyError(
-            f"study {study.name!r} with digest {study.digest} is not approved at this site; "
-            "add the digest to policy.approved_studies in site.toml once a person has read the study"
-        )
+    """Refuse a study that nobody at this site approved. Raises NotApprovedError."""
+    if not policy.approve_everything:
+        raise NotApprovedError(f"study {study.name!r} with digest {study.digest} is not approved at this site")
 
 
 def patients_behind_training(policy: Policy, study: Study) -> int:

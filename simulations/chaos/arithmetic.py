@@ -151,7 +151,7 @@ def write_site(
     path = folder / "site.toml"
     path.write_text(
         f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'
-        f'[policy]\nminimum_patients = {minimum}\napproved_studies = ["*"]\n'
+        f"[policy]\nminimum_patients = {minimum}\napprove_everything = true\n"
     )
     return path
 

@@ -19,18 +19,16 @@ def test_relative_paths_start_at_the_file_and_defaults_are_careful(tmp_path: Pat
     assert site.folder == tmp_path.resolve() / "scans"
     assert site.policy.minimum_patients == 5
     assert site.policy.allows(Sequence.T1)
-    assert not site.policy.approves("0" * 64)
+    assert not site.policy.approve_everything
 
 
-def test_a_policy_limits_sequences_and_approves_digests(tmp_path: Path) -> None:
-    text = MINIMAL + f'[policy]\nsequences = ["T2"]\napproved_studies = ["{"a" * 64}"]\n'
-    policy = parse_site(text, tmp_path).policy
+def test_a_policy_limits_sequences(tmp_path: Path) -> None:
+    policy = parse_site(MINIMAL + '[policy]\nsequences = ["T2"]\n', tmp_path).policy
     assert policy.allows(Sequence.T2) and not policy.allows(Sequence.T1)
-    assert policy.approves("a" * 64) and not policy.approves("b" * 64)
 
 
-def test_a_simulation_may_approve_any_study(tmp_path: Path) -> None:
-    assert parse_site(MINIMAL + '[policy]\napproved_studies = ["*"]\n', tmp_path).policy.approves("b" * 64)
+def test_a_simulation_may_approve_everything(tmp_path: Path) -> None:
+    assert parse_site(MINIMAL + "[policy]\napprove_everything = true\n", tmp_path).policy.approve_everything
 
 
 @pytest.mark.parametrize(
@@ -45,7 +43,7 @@ def test_a_simulation_may_approve_any_study(tmp_path: Path) -> None:
             "site:5: policy.minimum_patients: Input should be a valid int",
         ),
         (MINIMAL + "[policy]\nminimum_patients = 0\n", "site:5: policy.minimum_patients"),
-        (MINIMAL + '[policy]\napproved_studies = ["abc"]\n', "'abc' is no study digest"),
+        (MINIMAL + '[policy]\napproved_studies = ["*"]\n', "site:5: policy.approved_studies: unknown key"),
         (MINIMAL + '[layout.patterns]\nT9 = "{case}.nii"\n', "'T9' is no sequence"),
         (MINIMAL + '[layout.patterns]\nT1 = "a.nii"\n', "needs {case}"),
         (MINIMAL + '[layout.patterns]\nbrain = "{case}.nii"\n', "names no sequence"),

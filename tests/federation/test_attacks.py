@@ -122,7 +122,7 @@ def hospital(tmp_path: Path) -> Callable[..., dict[str, Path]]:
         for number in range(patients):
             write_patient(folder, number, sequences)
         (folder / "scans").mkdir()
-        policy = '[policy]\nminimum_patients = 1\napproved_studies = ["*"]\n'
+        policy = "[policy]\nminimum_patients = 1\napprove_everything = true\n"
         (folder / "site.toml").write_text(f'name = "a"\nfolder = "scans"\nworkdir = "work"\n{policy}')
         return {"a": folder / "site.toml"}
 

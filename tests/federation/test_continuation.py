@@ -39,7 +39,7 @@ def write_hospital(folder: Path, name: str, sequences: tuple[Sequence, ...]) -> 
         write_case(folder / "work" / "cache" / f"{number}.safetensors", arrays, facts)
     (folder / "scans").mkdir()
     text = f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n[policy]\nminimum_patients = 1\n'
-    (folder / "site.toml").write_text(text + 'approved_studies = ["*"]\n')
+    (folder / "site.toml").write_text(text + "approve_everything = true\n")
     return folder / "site.toml"
 
 

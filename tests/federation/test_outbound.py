@@ -36,7 +36,7 @@ def send(tiny: SimpleNamespace, minimum: int = 1, reporting: int = 1, **metrics:
     named = {name.replace("__", "."): metric for name, metric in metrics.items()}
     update = LocalUpdate(TENSORS, Grouping(("private.",)), patients, named)
     study = tiny.make_study(reporting=f"minimum_count = {reporting}")
-    return allow_update(update, "a", Policy(minimum_patients=minimum, approved_studies=("*",)), study, PLAN)
+    return allow_update(update, "a", Policy(minimum_patients=minimum, approve_everything=True), study, PLAN)
 
 
 def test_the_trunk_and_the_sites_own_heads_leave_and_nothing_else(tiny: SimpleNamespace) -> None:
@@ -73,15 +73,16 @@ def test_an_error_leaves_as_its_code() -> None:
 
 def test_a_study_that_nobody_approved_is_refused(tiny: SimpleNamespace) -> None:
     study = tiny.make_study()
-    check_approved(Policy(approved_studies=(study.digest,)), study)
-    with pytest.raises(PolicyError, match=study.digest):
-        check_approved(Policy(approved_studies=("0" * 64,)), study)
+    check_approved(Policy(approve_everything=True), study)
+    with pytest.raises(PolicyError, match=study.digest) as caught:
+        check_approved(Policy(), study)
+    assert code_of(caught.value) == "not-approved"
 
 
 def test_statistics_leave_under_the_rule_for_numbers_and_weights_under_that_for_weights(tiny: SimpleNamespace) -> None:
     tensors = {"trunk": torch.ones(2), "statistics.decisions": torch.ones(1)}
     update = LocalUpdate(tensors, PLAIN, {"shared": 4, "statistics": 4}, {})
-    policy = Policy(minimum_patients=2, approved_studies=("*",))
+    policy = Policy(minimum_patients=2, approve_everything=True)
     few = allow_update(update, "a", policy, tiny.make_study(reporting="minimum_count = 5"), PLAN)
     assert (sorted(few.tensors), few.withheld) == (["trunk"], ("statistics",))
     enough = allow_update(update, "a", policy, tiny.make_study(reporting="minimum_count = 4"), PLAN)
@@ -91,7 +92,7 @@ def test_statistics_leave_under_the_rule_for_numbers_and_weights_under_that_for_
 def test_a_table_of_either_status_leaves_only_with_enough_patients_of_each(tiny: SimpleNamespace) -> None:
     def sent(rarer: int) -> dict[str, int]:
         update = LocalUpdate({"statistics.scores": torch.ones(1)}, PLAIN, {"statistics": 9}, {}, {"statistics": rarer})
-        policy = Policy(minimum_patients=4, approved_studies=("*",))
+        policy = Policy(minimum_patients=4, approve_everything=True)
         return allow_update(update, "a", policy, tiny.make_study(), PLAN).patients
 
     assert (sent(rarer=3), sent(rarer=4)) == ({}, {"statistics": 9})

@@ -64,7 +64,7 @@ def hospitals(tmp_path: Path) -> dict[str, Path]:
         (folder / "scans").mkdir()
         (folder / "site.toml").write_text(
             f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n'
-            '[policy]\nminimum_patients = 1\napproved_studies = ["*"]\n'
+            "[policy]\nminimum_patients = 1\napprove_everything = true\n"
         )
         sites[name] = folder / "site.toml"
     return sites

@@ -230,18 +230,18 @@ def test_a_site_that_cannot_be_opened_is_named_and_the_plan_goes_without_it(
     assert [entry["site"] for entry in json.loads((result.out / "plan.json").read_text())["inventory"]] == ["a"]
 
 
-def test_a_site_that_has_not_approved_the_study_is_named_by_policy(consortium: Any, tiny: SimpleNamespace) -> None:
+def test_a_site_that_has_not_approved_the_study_says_so(consortium: Any, tiny: SimpleNamespace) -> None:
     def opener(path: Path, study: Study) -> Site:
         from client.config import load_site
         from client.privacy.policy import check_approved
 
         if path.parent.name == "b":
-            check_approved(load_site(path).policy.model_copy(update={"approved_studies": ()}), study)
+            check_approved(load_site(path).policy.model_copy(update={"approve_everything": False}), study)
         site: Site = tiny.open_cached(path, study)
         return site
 
     result = consortium.run(tiny.make_study(federation='required = ["b"]'), opener=opener)
-    assert result.status == "incomplete" and result.faults[0].code == "policy"
+    assert result.status == "incomplete" and result.faults[0].code == "not-approved"
 
 
 def test_a_round_past_its_deadline_names_the_late_site(

@@ -70,21 +70,21 @@ def test_medians_and_counts_leave_only_with_enough_patients_behind_them(tiny: Si
 
 def test_a_folder_of_scans_is_opened_as_a_site(tiny_site: Path, tiny: SimpleNamespace, tmp_path: Path) -> None:
     study = tiny.make_study(["hospital-a"], grid="spacing_mm = [8.0, 8.0, 8.0]\nshape = [32, 32]")
-    policy = Policy(minimum_patients=1, approved_studies=(study.digest,))
+    policy = Policy(minimum_patients=1, approve_everything=True)
     config = SiteConfig(name="hospital-a", folder=tiny_site, workdir=tmp_path, policy=policy)
     site = open_site(config, study)
     assert site.inventory.training_patients == len(site.training.patients()) == 3
     assert site.training.cases[0].brain().shape[1:] == (32, 32)
     assert set(site.greys) >= set(site.inventory.sequences) & {T1, T2, FLAIR}
     with pytest.raises(PolicyError):
-        open_site(config, tiny.make_study(["hospital-a"]))
+        open_site(config.model_copy(update={"policy": Policy(minimum_patients=1)}), study)
 
 
 def test_a_folder_without_one_usable_case_is_no_site(tiny: SimpleNamespace, tmp_path: Path) -> None:
     folder = tmp_path / "scans" / "BraTS2021_00000"
     folder.mkdir(parents=True)
     (folder / "BraTS2021_00000_t1.nii.gz").write_bytes(b"no image")
-    policy = Policy(minimum_patients=1, approved_studies=("*",))
+    policy = Policy(minimum_patients=1, approve_everything=True)
     config = SiteConfig(name="a", folder=tmp_path / "scans", workdir=tmp_path / "work", policy=policy)
     with pytest.raises(DataError, match="gliofed-client check"):
         open_site(config, tiny.make_study())
