@@ -113,6 +113,7 @@ class _Run:
         self.study = journal.study
         self.faults: list[SiteFault] = []
         self.holdings = Holdings()
+        self.missed: frozenset[str] = frozenset()
 
     def play(self) -> RunResult:
         """Play every stage and release, or end early; a run that is complete already only says so again."""
@@ -149,8 +150,13 @@ class _Run:
         return RunResult(status, self.journal.run, self.journal.out, release, digest, reason, faults, contract)
 
     def _plan(self) -> tuple[Roster, Plan]:
-        """Call the roll and freeze the plan, or find the frozen one; a site that is not in it stays out."""
-        roster = call_roll(self.exchange, self.study, self.nodes, self.journal.run)
+        """Call the roll and freeze the plan, or find the frozen one: its sites are the members, and nobody else.
+
+        A site that misses the roll call of a resumed run has been waited for; the first round does so no more.
+        """
+        withdrawn = self.journal.requests.withdrawn_sites()
+        nodes = {site: node for site, node in self.nodes.items() if site not in withdrawn}
+        roster = call_roll(self.exchange, self.study, nodes, self.journal.run)
         for fault in roster.faults:
             self.journal.note_fault(fault)
         self.faults += roster.faults
@@ -164,7 +170,8 @@ class _Run:
         known = {entry.site for entry in plan.inventory}
         self.faults += [SiteFault(site, "not-in-plan") for site in roster.members if site not in known]
         self.on_event(RunPlanned(self.journal.run, plan, tuple(self.faults)))
-        return Roster({site: roster.members[site] for site in roster.members if site in known}, roster.faults), plan
+        self.missed = frozenset(fault.site for fault in roster.faults if fault.code in ABSENT)
+        return roster.planned(plan, self.nodes), plan
 
     def _lacking(self, contributed: set[str], answered: set[str]) -> str | None:
         """Return what a round still lacks, None where it may count.
@@ -244,7 +251,8 @@ class _Run:
         sat_out, withdrawn = set(before["sat_out"]), self.journal.requests.withdrawn_sites()
         asked = {site: each.node for site, each in roster.members.items() if site not in sat_out | withdrawn}
         self.on_event(RoundStarted(model.stage, number, model.settings.rounds, tuple(asked)))
-        absent = frozenset(site for site, entry in before.get("sites", {}).items() if entry["code"] in ABSENT)
+        absent = self.missed | {site for site, entry in before.get("sites", {}).items() if entry["code"] in ABSENT}
+        self.missed = frozenset()
 
         def lacking(contributed: set[str], newly_out: set[str]) -> str | None:
             return None if model.optional else self._lacking(contributed, contributed | sat_out | newly_out)
