@@ -163,17 +163,17 @@ class Journal(OpenRounds, Endings):
     # ---- within
 
     def _begin(self, resume: bool, admitted: Roster | None, settings: Mapping[str, object]) -> None:
-        begun = self.planned
+        begun, known = self.planned, resume and bool(self._database.rows("SELECT id FROM study"))
         if (begun or (self.out / copies.PLAN).is_file()) and not resume:
             raise StudyError(
                 f"{self.out}: holds a run already; give --resume to go on with it, or choose another folder"
             )
-        if begun:
+        if known:
             self._check_same_study()
-        elif (self.out / copies.PLAN).is_file():
+        if not begun and (self.out / copies.PLAN).is_file():
             raise StudyError(f"{self.out}: its journal is missing or of another version; choose another folder")
         with self._database.writing() as connection:
-            for table in () if begun else ("requests", "withdrawals", "faults", "result"):
+            for table in () if known else ("requests", "withdrawals", "faults", "result"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names of our own)
             connection.execute(
                 "INSERT OR REPLACE INTO study VALUES (1, ?, ?, ?, ?, ?)",
