@@ -68,6 +68,7 @@ def run_study(
     build: ModelBuilder = build_model,
     identifier_weights: Path | None = None,
     settings: Mapping[str, object] | None = None,
+    run: str | None = None,
 ) -> RunResult:
     """Drive a study over a grid to its end, whatever it is, and write it down.
 
@@ -81,6 +82,7 @@ def run_study(
         build: where the networks come from.
         identifier_weights: file of the identifier's first weights, where the study names one.
         settings: the run configuration, to be written down.
+        run: identifier of a new run, drawn unless given.
     Returns:
         How it ended; `require_complete()` raises FederationError unless complete.
     Raises:
@@ -90,7 +92,7 @@ def run_study(
     """
     first_weights = read_first_weights(study, identifier_weights)
     nodes = admitted_nodes(study, admitted)
-    with Journal.open(out, study, resume, admitted, settings) as journal:
+    with Journal.open(out, study, resume, admitted, settings, run) as journal:
         return _Run(grid, journal, nodes, on_event, build, first_weights, admitted).play()
 
 
