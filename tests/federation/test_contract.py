@@ -59,9 +59,9 @@ def test_a_stage_may_have_a_deadline_of_its_own(consortium: Any, tiny: SimpleNam
     sent: list[float] = []
 
     class Listening(Exchange):
-        def ask(self, contents: Any, message_type: str, group: str, deadline_s: float, patience: Any = None) -> Any:
+        def ask(self, contents: Any, message_type: str, group: str, deadline_s: float, *more: Any) -> Any:
             sent.append(deadline_s)
-            return super().ask(contents, message_type, group, deadline_s, patience)
+            return super().ask(contents, message_type, group, deadline_s, *more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("server.rounds.Exchange", Listening)
