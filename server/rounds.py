@@ -40,7 +40,7 @@ from server.holdings import Holdings
 from server.journal import Checkpoint, Journal
 from server.one_round import OneRound, Outcome
 from server.registry import write_release
-from server.result import COMPLETE, FAILED, INCOMPLETE, WITHDRAWN, RunResult, SiteFault
+from server.result import COMPLETE, FAILED, INCOMPLETE, STOPPED, WITHDRAWN, RunResult, SiteFault
 from server.roster import Roster, admitted_nodes, call_roll
 from server.secure_round import SecureRound, SecureSumError
 from server.secure_transcript import forget_transcripts
@@ -127,13 +127,15 @@ class _Run:
                 for stage in self.study.stages.present:
                     model = open_stage(stage, self.study, plan, self.build, self.first_weights)
                     self._play_stage(model, plan, roster)
-                release = write_release(self.journal, self._assess(plan, roster))
+                dossier = self._assess(plan, roster)
+                self.exchange.safe_point()
+                release = write_release(self.journal, dossier)
                 result = self._result(COMPLETE, None, release.path, release.digest)
             except _RunOverError as over:
                 result = self._result(over.status, str(over), None, None)
             except StopRequestedError:
                 stop_sites(self.exchange, self.journal, self.nodes)
-                result = self._result(INCOMPLETE, "the coordinator stopped it", None, None)
+                result = self._result(INCOMPLETE, STOPPED, None, None)
             self.journal.finish(result)
         self.on_event(RunFinished(result))
         return result
