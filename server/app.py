@@ -61,6 +61,7 @@ def make_app(on_event: Listener = log_event, build: ModelBuilder = build_model) 
             continuing(build, study, config.start_path),
             config.identifier_weights_path,
             settings=config.submitted_again(),
+            run=config.run or None,
         ).require_complete()
 
     return app

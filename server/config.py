@@ -13,7 +13,11 @@ from common.settings.frozen import Frozen
 
 
 class RunConfig(Frozen):
-    """What `flwr run --run-config` gives: study, run's folder, roster, whether to resume, and what to begin with."""
+    """What `flwr run --run-config` gives: study, run's folder, roster, whether to resume, and what to begin with.
+
+    `run` is the identifier of a new run; a simulation gives it, so that the same study leaves the same bytes. Elsewhere
+    it is drawn, and no two runs share one.
+    """
 
     study: Annotated[str, Field(min_length=1)]
     out: Annotated[str, Field(min_length=1)]
@@ -21,6 +25,7 @@ class RunConfig(Frozen):
     resume: bool = False
     identifier_weights: str = ""
     start_from: str = ""
+    run: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
 
     @property
     def study_path(self) -> Path:

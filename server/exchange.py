@@ -52,6 +52,10 @@ class Reply:
     seconds: float
 
 
+Again = Callable[[Reply], RecordDict | None]
+"""What to say to a node whose answer asks for more, None where the answer is final."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """For how long nodes that cannot be reached hold a question open; a node that is at work holds it to the deadline.
@@ -73,13 +77,17 @@ class Patience:
 
 @dataclass
 class _Open:
-    """A node without a final reply: its code if the question ended now, failed tries, when it may be asked again."""
+    """A node without a final reply: its code if the question ended now, failed tries, when it may be asked again.
+
+    `said_again` is whether `content` has been replaced by what its first answer asked for.
+    """
 
     content: RecordDict
     code: str = BUSY
     tries: int = 0
     again_at: float = 0.0
     message: str = ""
+    said_again: bool = False
 
 
 @dataclass
@@ -91,6 +99,7 @@ class _Question:
     deadline_s: float
     patience: Patience
     open: dict[int, _Open]
+    again: Again
     began: float = field(default_factory=lambda: time.monotonic())
 
     @property
@@ -137,13 +146,15 @@ class Exchange:
         group: str,
         deadline_s: float,
         patience: Patience | None = None,
+        again: Again = lambda reply: None,
     ) -> Iterator[Reply]:
         """Send each node its content and yield each reply as it arrives; the rest as `late` once the deadline is over.
 
-        Late answers to earlier questions are taken in, so that their node is free again, and thrown away.
+        A node for whose first answer `again` has another content is sent that at once; its second answer is final. Late
+        answers to earlier questions are taken in, so that their node is free again, and thrown away.
         """
         opened = {node: _Open(contents[node]) for node in sorted(contents)}
-        question = _Question(message_type, group, deadline_s, patience or Patience(), opened)
+        question = _Question(message_type, group, deadline_s, patience or Patience(), opened, again)
         pause_s = FIRST_PAUSE_S
         yield from self._take_in(question)
         self._send_what_can_be(question)
@@ -211,8 +222,10 @@ class Exchange:
                 if not message.has_error():
                     self.on_late(node, group)
             elif not message.has_error():
-                del question.open[node]
-                yield _answered(node, message, question.waited_s)
+                reply = _answered(node, message, question.waited_s)
+                if not _says_again(question, each, reply):
+                    del question.open[node]
+                    yield reply
             elif not self._may_ask_again(each, message.error.code, question.waited_s):
                 del question.open[node]
                 yield Reply(node, f"{NODE_ERROR}-{message.error.code}", None, question.waited_s)
@@ -228,6 +241,15 @@ class Exchange:
         each.code, each.message = f"{NODE_ERROR}-{error}", ""
         each.again_at = waited_s + RETRY_PAUSE_S * 2 ** (each.tries - 1)
         return True
+
+
+def _says_again(question: _Question, each: _Open, reply: Reply) -> bool:
+    """Put a node whose answer asks for more back among those to be asked, now, with what it asked for."""
+    content = None if each.said_again else question.again(reply)
+    if content is None:
+        return False
+    each.content, each.said_again, each.message, each.again_at = content, True, "", 0.0
+    return True
 
 
 def _answered(node: int, message: Message, seconds: float) -> Reply:

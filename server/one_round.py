@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -172,7 +171,7 @@ class OneRound:
         A message carries what the site is not known to hold. A site that says it lacks some of it, its disk was lost,
         is asked once more, by what it says now.
         """
-        deadline_s, began = self.journal.study.deadline_s(self.model.stage), time.monotonic()
+        deadline_s = self.journal.study.deadline_s(self.model.stage)
         group = f"{self.model.stage}-{self.number}"
         patience = Patience(
             self.journal.study.federation.absence_s,
@@ -181,18 +180,18 @@ class OneRound:
         )
         contents = {node: self._content(site, task, downlink, earlier, beside) for node, site in site_at.items()}
         sizes = {node: size_bytes(content) for node, content in contents.items()}
-        again: dict[int, RecordDict] = {}
-        for reply in self.exchange.ask(contents, MessageType.TRAIN, group, deadline_s, patience):
+
+        def again(reply: Reply) -> RecordDict | None:
+            if not _lacks_tensors(reply):
+                return None
             self._note(site_at[reply.node], reply, downlink, earlier)
-            if _lacks_tensors(reply):
-                again[reply.node] = self._content(site_at[reply.node], task, downlink, earlier, beside)
-            else:
-                yield reply, sizes[reply.node]
-        if again:
-            left_s = max(deadline_s - (time.monotonic() - began), 0.1)
-            for reply in self.exchange.ask(again, MessageType.TRAIN, group, left_s, patience):
-                self._note(site_at[reply.node], reply, downlink, earlier)
-                yield reply, sizes[reply.node] + size_bytes(again[reply.node])
+            content = self._content(site_at[reply.node], task, downlink, earlier, beside)
+            sizes[reply.node] += size_bytes(content)
+            return content
+
+        for reply in self.exchange.ask(contents, MessageType.TRAIN, group, deadline_s, patience, again):
+            self._note(site_at[reply.node], reply, downlink, earlier)
+            yield reply, sizes[reply.node]
 
     def _content(
         self, site: str, task: Task, downlink: Downlink, earlier: EarlierModels, beside: Mapping[str, ConfigRecord]

@@ -16,6 +16,9 @@ COMPLETE = "complete"
 INCOMPLETE = "incomplete"
 FAILED = "failed"
 
+STOPPED = "the coordinator stopped it"
+"""Why a run ended that somebody stopped: its sites have been told."""
+
 WITHDRAWN = "withdrawn"
 """Code of a site that somebody withdrew from the run."""
 

@@ -10,7 +10,7 @@ from flwr.app.message_type import MessageType
 
 from common import roster_file
 from common.errors import StudyError
-from common.plan import SiteInventory
+from common.plan import Plan, SiteInventory
 from common.records import ANSWER, OK, TASK, Answer, Greys, Question, WireError, pack_text, read_text
 from common.sequences import Sequence
 from common.study import Study
@@ -42,19 +42,27 @@ class Roster:
     members: Mapping[str, Member]
     faults: tuple[SiteFault, ...]
 
+    def planned(self, plan: Plan, nodes: Mapping[str, int]) -> Roster:
+        """Return the sites of the frozen `plan` as members: who missed this roll call is asked in every round still."""
+        members = {
+            entry.site: self.members.get(entry.site) or Member(entry.site, nodes[entry.site], entry, {})
+            for entry in plan.inventory
+        }
+        return Roster(members, self.faults)
+
     def site_of(self, node: int) -> str:
         """Return the site behind `node`."""
         return next(member.site for member in self.members.values() if member.node == node)
 
 
 def call_roll(exchange: Exchange, study: Study, nodes: Mapping[str, int], run: str | None = None) -> Roster:
-    """Ask the study's sites, each at the node that it was admitted with, what they have; their answers make the roster.
+    """Ask the sites, each at its node in `nodes`, what they have; their answers make the roster.
 
     Nobody else is asked, and an answer under another name than the node's does not count. A site that is at work on its
     answer is waited for until the deadline, one that is not there for `GRACE_S` where the quorum is met without it.
     """
-    contents = {nodes[site]: _question(study, run) for site in study.sites}
-    site_at = {nodes[site]: site for site in study.sites}
+    contents = {node: _question(study, run) for node in nodes.values()}
+    site_at = {node: site for site, node in nodes.items()}
     found: dict[str, Member] = {}
     codes: dict[str, str] = {}
     federation = study.federation

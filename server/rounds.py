@@ -40,7 +40,7 @@ from server.holdings import Holdings
 from server.journal import Checkpoint, Journal
 from server.one_round import OneRound, Outcome
 from server.registry import write_release
-from server.result import COMPLETE, FAILED, INCOMPLETE, WITHDRAWN, RunResult, SiteFault
+from server.result import COMPLETE, FAILED, INCOMPLETE, STOPPED, WITHDRAWN, RunResult, SiteFault
 from server.roster import Roster, admitted_nodes, call_roll
 from server.secure_round import SecureRound, SecureSumError
 from server.secure_transcript import forget_transcripts
@@ -68,6 +68,7 @@ def run_study(
     build: ModelBuilder = build_model,
     identifier_weights: Path | None = None,
     settings: Mapping[str, object] | None = None,
+    run: str | None = None,
 ) -> RunResult:
     """Drive a study over a grid to its end, whatever it is, and write it down.
 
@@ -81,6 +82,7 @@ def run_study(
         build: where the networks come from.
         identifier_weights: file of the identifier's first weights, where the study names one.
         settings: the run configuration, to be written down.
+        run: identifier of a new run, drawn unless given.
     Returns:
         How it ended; `require_complete()` raises FederationError unless complete.
     Raises:
@@ -90,7 +92,7 @@ def run_study(
     """
     first_weights = read_first_weights(study, identifier_weights)
     nodes = admitted_nodes(study, admitted)
-    with Journal.open(out, study, resume, admitted, settings) as journal:
+    with Journal.open(out, study, resume, admitted, settings, run) as journal:
         return _Run(grid, journal, nodes, on_event, build, first_weights, admitted).play()
 
 
@@ -113,6 +115,7 @@ class _Run:
         self.study = journal.study
         self.faults: list[SiteFault] = []
         self.holdings = Holdings()
+        self.missed: frozenset[str] = frozenset()
 
     def play(self) -> RunResult:
         """Play every stage and release, or end early; a run that is complete already only says so again."""
@@ -124,13 +127,15 @@ class _Run:
                 for stage in self.study.stages.present:
                     model = open_stage(stage, self.study, plan, self.build, self.first_weights)
                     self._play_stage(model, plan, roster)
-                release = write_release(self.journal, self._assess(plan, roster))
+                dossier = self._assess(plan, roster)
+                self.exchange.safe_point()
+                release = write_release(self.journal, dossier)
                 result = self._result(COMPLETE, None, release.path, release.digest)
             except _RunOverError as over:
                 result = self._result(over.status, str(over), None, None)
             except StopRequestedError:
                 stop_sites(self.exchange, self.journal, self.nodes)
-                result = self._result(INCOMPLETE, "the coordinator stopped it", None, None)
+                result = self._result(INCOMPLETE, STOPPED, None, None)
             self.journal.finish(result)
         self.on_event(RunFinished(result))
         return result
@@ -149,8 +154,13 @@ class _Run:
         return RunResult(status, self.journal.run, self.journal.out, release, digest, reason, faults, contract)
 
     def _plan(self) -> tuple[Roster, Plan]:
-        """Call the roll and freeze the plan, or find the frozen one; a site that is not in it stays out."""
-        roster = call_roll(self.exchange, self.study, self.nodes, self.journal.run)
+        """Call the roll and freeze the plan, or find the frozen one: its sites are the members, and nobody else.
+
+        A site that misses the roll call of a resumed run has been waited for; the first round does so no more.
+        """
+        withdrawn = self.journal.requests.withdrawn_sites()
+        nodes = {site: node for site, node in self.nodes.items() if site not in withdrawn}
+        roster = call_roll(self.exchange, self.study, nodes, self.journal.run)
         for fault in roster.faults:
             self.journal.note_fault(fault)
         self.faults += roster.faults
@@ -164,7 +174,8 @@ class _Run:
         known = {entry.site for entry in plan.inventory}
         self.faults += [SiteFault(site, "not-in-plan") for site in roster.members if site not in known]
         self.on_event(RunPlanned(self.journal.run, plan, tuple(self.faults)))
-        return Roster({site: roster.members[site] for site in roster.members if site in known}, roster.faults), plan
+        self.missed = frozenset(fault.site for fault in roster.faults if fault.code in ABSENT)
+        return roster.planned(plan, self.nodes), plan
 
     def _lacking(self, contributed: set[str], answered: set[str]) -> str | None:
         """Return what a round still lacks, None where it may count.
@@ -244,7 +255,8 @@ class _Run:
         sat_out, withdrawn = set(before["sat_out"]), self.journal.requests.withdrawn_sites()
         asked = {site: each.node for site, each in roster.members.items() if site not in sat_out | withdrawn}
         self.on_event(RoundStarted(model.stage, number, model.settings.rounds, tuple(asked)))
-        absent = frozenset(site for site, entry in before.get("sites", {}).items() if entry["code"] in ABSENT)
+        absent = self.missed | {site for site, entry in before.get("sites", {}).items() if entry["code"] in ABSENT}
+        self.missed = frozenset()
 
         def lacking(contributed: set[str], newly_out: set[str]) -> str | None:
             return None if model.optional else self._lacking(contributed, contributed | sat_out | newly_out)

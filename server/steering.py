@@ -11,6 +11,7 @@ from server.contract import contract_of
 from server.journal import Journal
 from server.journal.requests import Request
 from server.launch import resubmit
+from server.result import COMPLETE, STOPPED
 
 
 def pause(out: Path) -> str:
@@ -32,11 +33,14 @@ def stop(out: Path) -> str:
 def resume(out: Path, superlink: str | None, app: Path) -> str:
     """Lift a pause; where nobody drives the run, submit it to its SuperLink again.
 
+    A run that was stopped while nobody drove it does nothing more than tell its sites.
+
     Raises:
         FederationError: where the run is over, or nobody drives it and no SuperLink is named.
     """
     with Journal.look_into(out) as journal:
-        _refuse_if_over(journal)
+        if not _stop_is_untold(journal):
+            _refuse_if_over(journal)
         if journal.requests.asked().paused:
             journal.requests.add(Request.RESUME)
         if journal.driven:
@@ -99,15 +103,22 @@ def _state(driven: bool, paused: bool, stopped: bool, ended: dict[str, Any] | No
     return str(ended["status"]) if ended is not None else "interrupted"
 
 
+def _stop_is_untold(journal: Journal) -> bool:
+    """Return whether a stop was asked for that nobody has acted on, so that the sites do not know of it."""
+    ended = journal.ended()
+    told = ended is not None and (ended["status"] == COMPLETE or ended["reason"] == STOPPED)
+    return journal.requests.asked().stopped and not told and not journal.driven
+
+
 def _refuse_if_over(journal: Journal) -> None:
     ended = journal.ended()
+    if ended is not None and ended["status"] == COMPLETE:
+        raise FederationError(f"run {journal.run} is complete; there is nothing to do")
     if journal.requests.asked().stopped:
         raise FederationError(f"run {journal.run} was stopped, which is for good; begin a new one in another folder")
-    if ended is not None and ended["status"] == "complete":
-        raise FederationError(f"run {journal.run} is complete; there is nothing to do")
 
 
 def _when(journal: Journal, what: str) -> str:
     if journal.driven:
         return f"run {journal.run} {what} at its next safe point"
-    return f"run {journal.run} {what} as soon as somebody drives it; nobody does now"
+    return f"run {journal.run} {what} as soon as somebody drives it; nobody does now: `gliofed-server resume RUN`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,7 +75,7 @@ def run_federation(
     files = [site_file(site, sites[site], workdirs or out / "sites", study) for site in sorted(study.sites)]
     asked = out / "journal" / "asked.toml"
     write_whole(asked, to_toml(study).encode())
-    settings: Settings = {"study": str(asked), "out": str(out), "resume": resume}
+    settings: Settings = {"study": str(asked), "out": str(out), "resume": resume, "run": run_of(study, out)}
     if identifier_weights is not None:
         settings["identifier_weights"] = str(identifier_weights)
     if start_from is not None:
@@ -96,6 +97,12 @@ def run_federation(
         if hearing.result is None:
             raise
     return hearing.of(out)
+
+
+def run_of(study: Study, out: Path) -> str:
+    """Return the identifier of a simulated run, by study, seed and the folder's name: it stands in the release."""
+    text = f"{study.digest}\n{study.seed}\n{out.resolve().name}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class _Hearing:

@@ -7,6 +7,7 @@ the transaction that names their digest. Everything else that a run leaves is a 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,6 @@ from server.journal.database import Database
 from server.journal.endings import Endings
 from server.journal.lease import Lease
 from server.journal.open_round import SPOOL, OpenRounds
-from server.journal.part import sha256
 from server.study_text import to_toml
 
 FILE, LOCK = "journal/journal.sqlite", "journal/driver.lock"
@@ -55,12 +55,14 @@ class Journal(OpenRounds, Endings):
         resume: bool,
         admitted: Roster | None = None,
         settings: Mapping[str, object] | None = None,
+        run: str | None = None,
     ) -> Self:
         """Open the folder of a new run, or of one that goes on, to drive it.
 
         Args:
             admitted: the roster, to be written down.
             settings: the run configuration, to be written down: what a run is submitted with again.
+            run: identifier of a new run, 16 hex digits; drawn unless given. One that goes on keeps its own.
         Raises:
             StudyError: where a new run finds another one, a resumed one another study, or another process drives it.
         """
@@ -71,7 +73,7 @@ class Journal(OpenRounds, Endings):
             lease.release()
             raise
         try:
-            journal._begin(resume, admitted, settings or {})
+            journal._begin(resume, admitted, settings or {}, run or secrets.token_hex(8))
         except BaseException:
             journal.close()
             raise
@@ -104,9 +106,9 @@ class Journal(OpenRounds, Endings):
 
     @property
     def run(self) -> str:
-        """The run's identifier: 16 hex digits from study, seed and the folder's name, the same on every resume."""
-        rows = self._database.rows("SELECT run FROM study")
-        return str(rows[0][0]) if rows else _run_of(self.study, self.out)
+        """The run's identifier: 16 hex digits, drawn when it began, the same on every resume and in whatever folder."""
+        ((run,),) = self._database.rows("SELECT run FROM study")
+        return str(run)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -162,29 +164,24 @@ class Journal(OpenRounds, Endings):
 
     # ---- within
 
-    def _begin(self, resume: bool, admitted: Roster | None, settings: Mapping[str, object]) -> None:
-        begun = self.planned
+    def _begin(self, resume: bool, admitted: Roster | None, settings: Mapping[str, object], run: str) -> None:
+        begun, known = self.planned, resume and bool(self._database.rows("SELECT id FROM study"))
         if (begun or (self.out / copies.PLAN).is_file()) and not resume:
             raise StudyError(
                 f"{self.out}: holds a run already; give --resume to go on with it, or choose another folder"
             )
-        if begun:
+        if known:
             self._check_same_study()
-        elif (self.out / copies.PLAN).is_file():
+        if not begun and (self.out / copies.PLAN).is_file():
             raise StudyError(f"{self.out}: its journal is missing or of another version; choose another folder")
         with self._database.writing() as connection:
-            for table in () if begun else ("requests", "withdrawals", "faults", "result"):
+            for table in () if known else ("requests", "withdrawals", "faults", "result"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names of our own)
-            connection.execute(
-                "INSERT OR REPLACE INTO study VALUES (1, ?, ?, ?, ?, ?)",
-                (
-                    _run_of(self.study, self.out),
-                    self.study.digest,
-                    code_version(),
-                    to_toml(self.study),
-                    _json(settings),
-                ),
-            )
+            if known:
+                connection.execute("UPDATE study SET settings = ?", (_json(settings),))
+            else:
+                values = (run, self.study.digest, code_version(), to_toml(self.study), _json(settings))
+                connection.execute("INSERT OR REPLACE INTO study VALUES (1, ?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM roster")
             for site, entry in sorted(admitted.sites.items()) if admitted is not None else ():
                 connection.execute("INSERT INTO roster VALUES (?, ?, ?)", (site, str(entry.node), entry.signing_key))
@@ -220,11 +217,6 @@ class Journal(OpenRounds, Endings):
             return kind.model_validate_json(rows[0][0])
         except (IndexError, ValidationError):
             raise ReleaseError(f"{self.out / FILE}: holds no usable {column}; start a new run") from None
-
-
-def _run_of(study: Study, out: Path) -> str:
-    text = f"{study.digest}\n{study.seed}\n{out.resolve().name}"
-    return sha256(text.encode())[:16]
 
 
 def _json(tree: Mapping[str, object]) -> str:

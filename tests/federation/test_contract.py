@@ -13,11 +13,15 @@ from flwr.app import Message
 from common.errors import DataError, FederationError, RunFailedError
 from common.sequences import Sequence
 from common.settings.stages import Stage
-from server.events import RoundFinished
+from server.events import RoundFinished, RoundStarted, RunPlanned
 from server.exchange import Exchange
 from simulations.grid import InProcessGrid
 
 FOR_GOOD = 10**6
+
+
+class PowerCutError(Exception):
+    """What an event callback raises to stop the coordinator where it stands."""
 
 
 def test_the_end_of_a_run_names_who_is_registered_configured_and_contributed(
@@ -55,9 +59,9 @@ def test_a_stage_may_have_a_deadline_of_its_own(consortium: Any, tiny: SimpleNam
     sent: list[float] = []
 
     class Listening(Exchange):
-        def ask(self, contents: Any, message_type: str, group: str, deadline_s: float, patience: Any = None) -> Any:
+        def ask(self, contents: Any, message_type: str, group: str, deadline_s: float, *more: Any) -> Any:
             sent.append(deadline_s)
-            return super().ask(contents, message_type, group, deadline_s, patience)
+            return super().ask(contents, message_type, group, deadline_s, *more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("server.rounds.Exchange", Listening)
@@ -127,6 +131,47 @@ def test_a_site_that_stays_away_is_named_and_a_sufficient_round_goes_on(
     result = play(consortium, study, gone, on_event=leave)
     assert result.status == "complete" and 50 < clock["s"] < 100  # waited for in round 2, given up in round 3
     assert {(fault.site, fault.code) for fault in result.faults} == {("b", "unreachable")}
+
+
+def test_a_site_that_misses_the_roll_call_of_a_resumed_run_is_asked_in_every_round_still(
+    consortium: Any, tiny: SimpleNamespace, clock: dict[str, float]
+) -> None:
+    consortium.add("c", 2, [Sequence.T1], shift=0.2)
+    study, gone, asked = tiny.make_study(["a", "b", "c"], federation="quorum = 2"), {}, []
+    undisturbed = tiny.fingerprint(consortium.run(study, where="undisturbed"))
+
+    def strike(event: Any) -> None:
+        if isinstance(event, RoundFinished):
+            raise PowerCutError
+
+    def come_back(event: Any) -> None:
+        if isinstance(event, RunPlanned):
+            gone.clear()
+        if isinstance(event, RoundStarted):
+            asked.append(event.sites)
+
+    with pytest.raises(PowerCutError):
+        consortium.run(study, where="cut", on_event=strike)
+    gone[4] = FOR_GOOD
+    result = play(consortium, study, gone, where="cut", resume=True, on_event=come_back)
+    assert asked == [("a", "b", "c")] * 2 and [str(fault) for fault in result.faults] == ["c: unreachable (inventory)"]
+    assert tiny.fingerprint(result) == undisturbed
+
+
+def test_a_site_that_missed_the_roll_call_is_not_waited_for_again_by_the_first_round(
+    consortium: Any, tiny: SimpleNamespace, clock: dict[str, float]
+) -> None:
+    study, began = tiny.make_study(federation="absence_s = 5000.0"), {}
+
+    def strike(event: Any) -> None:
+        if isinstance(event, RoundFinished):
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        consortium.run(study, on_event=strike)
+    listen = lambda event: began.setdefault(type(event), clock["s"])  # noqa: E731 (one expression)
+    result = play(consortium, study, {3: FOR_GOOD}, resume=True, on_event=listen)
+    assert result.status == "complete" and clock["s"] - began[RunPlanned] < 100
 
 
 def test_a_required_site_is_waited_for_until_the_deadline_and_then_the_run_is_incomplete(

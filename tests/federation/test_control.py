@@ -14,7 +14,7 @@ from client.cli import app as client_app
 from client.stopping import stop_run
 from common.console import run as call
 from server.cli import PROGRAM, app
-from server.events import RoundFinished, RoundStarted, SiteAnswered, SiteProgress
+from server.events import RoundFinished, RoundStarted, SiteAnswered, SiteProgress, StageFinished
 from server.journal import Journal
 from server.journal.requests import Request
 from server.launch import run_config, submit
@@ -51,6 +51,39 @@ def test_stop_ends_the_run_between_two_answers_and_reaches_every_site(
         assert [path.name for path in folder.iterdir()] == ["stopped"]
     capsys.readouterr()
     assert server("resume", str(out)) == 6 and "for good" in capsys.readouterr().err
+
+
+def test_a_stop_that_nobody_was_there_to_act_on_reaches_the_sites_by_a_resume(
+    consortium: Any, tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def strike(event: Any) -> None:
+        if isinstance(event, RoundFinished):
+            raise PowerCutError
+
+    out, study = str(consortium.root / WHERE), tiny.make_study()
+    with pytest.raises(PowerCutError):
+        consortium.run(study, on_event=strike)
+    assert server("stop", out) == 0 and "gliofed-server resume" in capsys.readouterr().out
+    assert server("resume", out) == 6 and "nobody drives the run" in capsys.readouterr().err
+    monkeypatch.setattr(
+        "server.launch.submit", lambda settings, *_: consortium.run(study, resume=settings["resume"]).status
+    )
+    assert server("resume", out, "--superlink", "consortium") == 0 and capsys.readouterr().out == "incomplete\n"
+    for site in ("a", "b"):
+        assert len(list((consortium.root / "sites" / site / "work").glob("state/*/stopped"))) == 1
+    assert server("resume", out, "--superlink", "consortium") == 6 and "for good" in capsys.readouterr().err
+
+
+def test_a_stop_after_the_last_round_leaves_no_release(consortium: Any, tiny: SimpleNamespace) -> None:
+    def listen(event: Any) -> None:
+        if isinstance(event, StageFinished):
+            server("stop", str(consortium.root / WHERE))
+
+    result = consortium.run(tiny.make_study(), on_event=listen)
+    assert result.status == "incomplete" and not (result.out / "release").exists()
 
 
 def test_a_stopped_run_stays_stopped_when_it_is_resumed(consortium: Any, tiny: SimpleNamespace) -> None:

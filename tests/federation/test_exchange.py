@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from flwr.app import Error, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from server.exchange import TRIES, Exchange, Patience
 from simulations.grid import InProcessGrid
@@ -140,6 +140,18 @@ def test_a_late_answer_is_heard_of_with_its_node_and_question() -> None:
     grid.slow = set()
     ask(exchange)
     assert late == [(3, "1")]
+
+
+def test_a_node_whose_answer_asks_for_more_is_asked_again_at_once_while_another_is_silent() -> None:
+    grid, more = SlowGrid({3}), RecordDict({"more": ConfigRecord()})
+    replies = Exchange(grid).ask(
+        {2: RecordDict(), 3: RecordDict()}, "train", "1", 3.0, again=lambda reply: more if reply.node == 2 else None
+    )
+    first = next(replies)
+    assert (first.node, first.code) == (2, "answered") and first.seconds < 1.0
+    assert grid.pushed == [2, 3, 2]  # its second answer is final, whatever it says
+    grid.slow = set()
+    assert [(reply.node, reply.code) for reply in replies] == [(3, "answered")]
 
 
 def test_a_message_that_must_be_told_goes_behind_one_that_is_owed() -> None:

@@ -173,6 +173,21 @@ def test_a_round_that_counts_is_found_again_with_the_optimisers_moments(journal:
         journal.commit(Stage.GENERATOR, 1, state, record)  # a round counts once
 
 
+def test_a_run_keeps_its_identifier_in_whatever_folder_it_lies_and_no_other_run_has_it(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    study = tiny.make_study()
+
+    def opened(folder: str, resume: bool) -> str:
+        with Journal.open(tmp_path / folder, study, resume) as journal:
+            return journal.run
+
+    first, second = opened("x/run", False), opened("y/run", False)
+    assert first != second and opened("y/run", True) == second
+    (tmp_path / "x" / "run").rename(tmp_path / "archive")
+    assert opened("archive", True) == first
+
+
 def test_two_processes_never_drive_one_run(journal: Journal) -> None:
     with pytest.raises(StudyError, match="another process drives this run"):
         Lease.take(journal.out / "journal" / "driver.lock", 0.0)

@@ -11,6 +11,7 @@ import pytest
 from common.errors import DataError, ReleaseError, StudyError
 from common.settings.stages import Stage
 from server.events import RoundFinished, SiteAnswered, StageFinished
+from server.journal import Journal
 
 
 class PowerCutError(Exception):
@@ -147,6 +148,36 @@ def test_a_site_that_was_not_there_at_the_beginning_stays_out_of_a_resumed_run(
     result = consortium.run(study, resume=True)
     assert result.status == "complete"
     assert [str(fault) for fault in result.faults] == ["b: not-in-plan (inventory)"]
+
+
+def cut_before_the_plan(consortium: Any, study: Any) -> None:
+    def strike(*_: Any) -> None:
+        raise PowerCutError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr("server.rounds.call_roll", strike)
+        consortium.run(study)
+
+
+def test_what_was_asked_of_a_run_before_its_plan_is_not_forgotten_when_it_is_resumed(
+    consortium: Any, tiny: SimpleNamespace
+) -> None:
+    study = tiny.make_study()
+    cut_before_the_plan(consortium, study)
+    with Journal.look_into(consortium.root / "run") as journal:
+        journal.requests.withdraw_site("b")
+    result = consortium.run(study, resume=True)
+    assert result.status == "complete" and [str(fault) for fault in result.faults] == ["b: withdrawn (inventory)"]
+    assert result.contract.planned == ("a",)
+
+
+def test_a_run_that_was_cut_before_its_plan_is_not_resumed_under_another_study(
+    consortium: Any, tiny: SimpleNamespace
+) -> None:
+    cut_before_the_plan(consortium, tiny.make_study())
+    with pytest.raises(StudyError, match="another study"):
+        consortium.run(tiny.make_study(federation="quorum = 2"), resume=True)
+    assert consortium.run(tiny.make_study(federation="quorum = 2")).status == "complete"  # a new run in its place
 
 
 def test_readable_copies_that_were_lost_or_damaged_are_written_again(consortium: Any, tiny: SimpleNamespace) -> None:
