@@ -84,6 +84,23 @@ class Findings(Frozen):
     withheld: Annotated[tuple[Name, ...], Field(max_length=MOST_NAMES)] = ()
     failed: Annotated[dict[Code, Code], Field(max_length=64)] = Field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All declared names that these findings say something of, be it that it was withheld."""
+        return frozenset((*self.sums, *self.histograms, *self.moments, *self.withheld))
+
+    def completed_by(self, later: Findings) -> Findings:
+        """Return these findings with what `later` says under names not said yet; what failed is what still does."""
+        new = later.names - self.names
+        return Findings(
+            weights=self.weights,
+            sums=self.sums | {name: each for name, each in later.sums.items() if name in new},
+            histograms=self.histograms | {name: each for name, each in later.histograms.items() if name in new},
+            moments=self.moments | {name: each for name, each in later.moments.items() if name in new},
+            withheld=(*self.withheld, *(name for name in later.withheld if name in new)),
+            failed=later.failed,
+        )
+
 
 def check_findings(findings: Findings, declared: Mapping[str, Declared], fewest: int) -> None:
     """Refuse what a site may not say: unknown names, other shapes, impossible values, fewer patients than `fewest`.
@@ -91,8 +108,7 @@ def check_findings(findings: Findings, declared: Mapping[str, Declared], fewest:
     Raises:
         WireError: `malformed-assessment`.
     """
-    said = (*findings.sums, *findings.histograms, *findings.moments, *findings.withheld)
-    unknown = sorted(set(said) - set(declared))
+    unknown = sorted(findings.names - set(declared))
     if unknown:
         raise _malformed(f"{len(unknown)} names were not declared, the first is {unknown[0]}")
     for name, sums in findings.sums.items():

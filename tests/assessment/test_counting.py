@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from client.assessment.answer import to_repeat
 from client.assessment.examination import Observed
 from client.config import Policy
 from client.privacy.outbound import allow_findings
@@ -111,3 +112,20 @@ def test_what_a_site_may_not_say_is_refused(lie):
     with pytest.raises(WireError) as refused:
         check_findings(counted(5).model_copy(update=lie), DECLARED, fewest=3)
     assert refused.value.code == "malformed-assessment"
+
+
+def test_what_was_said_stands_and_only_what_was_not_is_added():
+    first = counted(4, minimum=5).model_copy(update={"sums": counted(5).sums, "withheld": ("a/bins",)})
+    first = first.model_copy(update={"failed": {"b": "data", "c": "data"}})
+    later = counted(9).model_copy(update={"failed": {"c": "unexpected"}})
+    both = first.completed_by(later)
+    assert (both.sums, both.histograms, both.withheld) == (first.sums, {}, ("a/bins",))
+    assert both.moments == later.moments and both.failed == {"c": "unexpected"}
+    assert first.completed_by(first) == first
+
+
+def test_who_lacked_what_the_site_could_not_train_by_itself_looks_again():
+    findings = Findings(weights=WEIGHTS, failed={"site-alone": "data", "membership": "data"})
+    assessors = ("translation", "segmentation", "identification", "membership", "memorisation")
+    assert to_repeat(assessors, findings) == ("translation", "segmentation", "membership")
+    assert to_repeat(assessors, Findings(weights=WEIGHTS)) == ()
