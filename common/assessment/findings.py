@@ -20,6 +20,8 @@ SLICES_A_FEATURE = 2
 """Moments need this many times as many slices as features: the sum of fewer outer products shows their span."""
 
 ROUNDING = 1e-6
+LARGEST_FEATURE = 1e6
+"""No feature counts for more, either way; what is squared and summed over all slices then stays far from overflow."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*(/[A-Za-z0-9:._-]+){1,4}$", max_length=128)]
 Patients = Annotated[int, Field(ge=1, le=100_000)]
@@ -143,14 +145,17 @@ def _holds(histogram: Histogram, kind: Bins, fewest: int) -> bool:
 
 
 def _is_possible(moments: FeatureSums, kind: Features, fewest: int) -> bool:
-    """Whether these are moments of enough slices of enough patients."""
-    size = kind.size
+    """Whether these are moments of enough slices of enough patients, and of any real features at all."""
+    size, slices = kind.size, moments.slices
     if len(moments.total) != size or len(moments.outer) != size * (size + 1) // 2:
         return False
-    enough = moments.patients >= fewest and moments.slices >= max(moments.patients, SLICES_A_FEATURE * size)
-    found = moments.moments
-    spread = np.diag(found.outer) - found.total**2 / moments.slices
-    return enough and bool((spread >= -ROUNDING * np.maximum(np.diag(found.outer), 1)).all())
+    if moments.patients < fewest or slices < max(moments.patients, SLICES_A_FEATURE * size):
+        return False
+    found, most = moments.moments, LARGEST_FEATURE * (1 + ROUNDING) * slices
+    if np.abs(found.total).max() > most or np.abs(found.outer).max() > LARGEST_FEATURE * most:
+        return False
+    scatter = found.outer - np.outer(found.total, found.mean)
+    return bool(np.linalg.eigvalsh(scatter).min() >= -ROUNDING * max(np.trace(found.outer), 1))
 
 
 def _require(name: str, holds: bool) -> None:

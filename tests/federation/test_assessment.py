@@ -19,7 +19,7 @@ from client.assessment.examination import Examination, Observed
 from client.data.cache import open_case, write_case
 from client.privacy.outbound import UNEXPECTED
 from common.assessment.dossier import DOSSIER, Dossier, read_dossier
-from common.assessment.findings import Findings, Sums
+from common.assessment.findings import FeatureSums, Findings, Sums
 from common.console import run
 from common.errors import DataError, ReleaseError
 from common.release import load_release
@@ -33,6 +33,10 @@ STUDY = {
     "assessment": "enabled = true",
     "stages__generator": "rounds = 1\nlocal_steps = 1",
 }
+
+
+RUBBISH = FeatureSums(patients=1, slices=32, total=(0.0,) * 16, outer=(1e308,) * 136)
+"""Moments of no features there are, in whose covariance no distance can be found."""
 
 
 @dataclass
@@ -272,6 +276,7 @@ def asked_again(hospital: Hospital) -> None:
          "malformed-assessment"),
         ({"sums": {"translation/released/T2": Sums(patients=3, totals=(999.0, 1.0), squares=(1.0, 1.0))}},
          "malformed-assessment"),
+        ({"moments": dict.fromkeys(("distance/real/T2", "distance/drawn/T2"), RUBBISH)}, "malformed-assessment"),
     ],
 )  # fmt: skip
 def test_a_site_that_says_what_it_may_not_is_named_and_the_others_count(
