@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
@@ -16,7 +17,7 @@ from flwr.app.message_type import MessageType
 from common.assessment import limits, membership, memorisation
 from common.assessment.catalogue import all_declared
 from common.assessment.distances import distances_of
-from common.assessment.dossier import DOSSIER, Dossier, SiteStatus, read_dossier
+from common.assessment.dossier import DOSSIER, WITHDRAWN, Dossier, SiteStatus, read_dossier
 from common.assessment.findings import Findings, check_findings
 from common.assessment.matrix import matrix_of
 from common.assessment.request import FINDINGS, AssessmentRequest, weights_digest
@@ -65,7 +66,8 @@ def assess_release(
 ) -> Dossier | None:
     """Return what the sites say of the run's averaged weights, also in `<out>/assessment.json`; None if not asked for.
 
-    A site that is silent, or says what it may not, is named with its code.
+    Every site of the plan may have shaped the weights, so each is named with its code: one that is silent, one that
+    says what it may not, one that is not even there. A site that was withdrawn is named as such, and not asked.
 
     Raises:
         ReleaseError: where an `assessment.json` is there and damaged.
@@ -78,9 +80,13 @@ def assess_release(
     written = read_dossier(journal.out / DOSSIER)
     if written is not None and written.weights == digest and written.refusal is None:
         return written
-    heard: dict[str, Findings | str] = dict.fromkeys(sorted(roster.members), "no-answer")
-    on_event(AssessmentStarted(tuple(heard)))
-    for reply in _ask(exchange, journal, plan, roster, weights, holdings):
+    withdrawn = journal.requests.withdrawn_sites()
+    heard: dict[str, Findings | str] = {
+        entry.site: WITHDRAWN if entry.site in withdrawn else "no-answer" for entry in plan.inventory
+    }
+    asked = replace(roster, members={site: each for site, each in roster.members.items() if site not in withdrawn})
+    on_event(AssessmentStarted(tuple(asked.members)))
+    for reply in _ask(exchange, journal, plan, asked, weights, holdings):
         site = roster.site_of(reply.node)
         heard[site] = _read(reply, site, study, plan, digest)
         on_event(SiteAssessed(site, _status(heard[site]).code))

@@ -1,8 +1,8 @@
-"""A site's answer to an assessment: from the register where there is one, else every assessor's, counted and kept."""
+"""A site's answer to an assessment: what was said before, and what every assessor sees that has not been heard yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -20,7 +20,7 @@ from client.site import Site
 from client.training.tasks import Bench, fresh_model, state_of
 from common.assessment.catalogue import declared_by
 from common.assessment.findings import Findings
-from common.assessment.matrix import SITE_ALONE
+from common.assessment.matrix import SEGMENTATION, SITE_ALONE, TRANSLATION
 from common.assessment.request import AssessmentRequest
 from common.errors import GliofedError
 from common.logs import logger
@@ -31,35 +31,63 @@ log = logger(__name__)
 
 AssessorOf = Callable[[str], Assessor]
 
+COMPARE_WITH_ALONE = frozenset({TRANSLATION, SEGMENTATION})
+"""The assessors that look at what the site trained by itself, too."""
+
 
 def assess_once(
     site: Site, request: AssessmentRequest, bench: Bench, assessor_of: AssessorOf = catalogue.assessor
 ) -> Findings:
     """Return what the site says of the weights, which it has: what it said before, or what is observed now.
 
+    An assessor that failed has said nothing, and is tried again each time the site is asked; what was said stands.
+
     Raises:
         PolicyError: where the register refuses, see `client.assessment.register`.
     """
     register = Register.of(site, request.study_digest)
-    answered = register.answer(request.digest)
-    if answered is not None:
-        return answered
-    cohort = register.admit(site, request.digest)
-    findings = _assess(site, request, cohort, bench, assessor_of)
+    kept = register.answer(request.digest)
+    if kept is not None and not kept.failed:
+        return kept
+    try:
+        cohort = register.admit(site, request.digest)
+    except GliofedError as error:
+        if kept is None:
+            raise
+        log.warning("what failed cannot be tried again: %s", error)
+        return kept
+    findings = _assess(site, request, cohort, bench, assessor_of, kept)
     register.keep(findings)
     return findings
 
 
-def _assess(site: Site, request: AssessmentRequest, cohort: Cohort, bench: Bench, assessor_of: AssessorOf) -> Findings:
-    """Run every assessor that the study asks for, and count what they saw."""
+def _assess(
+    site: Site,
+    request: AssessmentRequest,
+    cohort: Cohort,
+    bench: Bench,
+    assessor_of: AssessorOf,
+    kept: Findings | None,
+) -> Findings:
+    """Run every assessor that the study asks for, or that failed, count what they saw, and add it to what is kept."""
     declared = declared_by(request.study, request.plan, site.name)
+    wanted = tuple(declared) if kept is None else to_repeat(declared, kept)
     failed: dict[str, str] = {}
     with torch.random.fork_rng(devices=[]), deterministic_on_cpu(bench.device):
-        exam = _with_alone(_open(site, request, cohort, bench), site, request, bench, failed)
-        observed = _observe(exam, tuple(declared), assessor_of, failed)
+        exam = _open(site, request, cohort, bench)
+        if exam.study.assessment.site_alone and COMPARE_WITH_ALONE & set(wanted):
+            exam = _with_alone(exam, site, request, bench, failed)
+        observed = _observe(exam, wanted, assessor_of, failed)
     names = {name: kind for kinds in declared.values() for name, kind in kinds.items()}
     counted = allow_findings(joined(observed), names, request.digest, site.policy, request.study)
-    return counted.model_copy(update={"failed": failed})
+    found = counted.model_copy(update={"failed": failed})
+    return found if kept is None else kept.completed_by(found)
+
+
+def to_repeat(declared: Iterable[str], kept: Findings) -> tuple[str, ...]:
+    """Return the assessors that failed, and those that lacked what the site could not train by itself."""
+    lacked = COMPARE_WITH_ALONE if SITE_ALONE in kept.failed else frozenset()
+    return tuple(name for name in declared if name in kept.failed or name in lacked)
 
 
 def _observe(
@@ -72,23 +100,28 @@ def _observe(
         try:
             with torch.no_grad(), computing_in(exam.study.training.precision):
                 observed.append(assessor_of(name)(exam))
-        except GliofedError as error:
-            log.warning("the assessor %s failed: %s", name, error)
-            failed[name] = code_of(error)
+        except Exception as error:
+            failed[name] = _noted(f"the assessor {name} failed", error)
     return observed
+
+
+def _noted(what: str, error: Exception) -> str:
+    """Log an error, in full where it is none of ours, and return the code under which it may leave."""
+    if isinstance(error, GliofedError):
+        log.warning("%s: %s", what, error)
+    else:
+        log.exception("%s", what)
+    return code_of(error)
 
 
 def _with_alone(
     exam: Examination, site: Site, request: AssessmentRequest, bench: Bench, failed: dict[str, str]
 ) -> Examination:
-    """Add what the site trains by itself, where the study asks for it."""
-    if not exam.study.assessment.site_alone:
-        return exam
+    """Add what the site trains by itself."""
     try:
         return replace(exam, alone=train_alone(site, request, exam.training, bench))
-    except GliofedError as error:
-        log.warning("the site could not train by itself: %s", error)
-        failed[SITE_ALONE] = code_of(error)
+    except Exception as error:
+        failed[SITE_ALONE] = _noted("the site could not train by itself", error)
         return exam
 
 

@@ -2,8 +2,8 @@
 
 Two cohorts that differ by a patient could be subtracted from one another. So the cohort of a study is frozen when it is
 first assessed: patients who come later stay out, and once one of its patients is gone or is used otherwise the site
-answers no further release of that study. The same weights are assessed once: asked again, the site sends the same
-bytes.
+answers no further release of that study. The same weights are assessed once: asked again, the site repeats what it
+said, and adds to it what could not be measured before.
 """
 
 from __future__ import annotations
@@ -78,15 +78,16 @@ class Register:
         write_whole(self._study / f"{findings.weights}.json", findings.model_dump_json().encode())
 
     def admit(self, site: Site, weights: str) -> Cohort:
-        """Return the cohort before which new weights are assessed, frozen now where there is none yet.
+        """Return the cohort before which weights are assessed, frozen now where there is none yet.
 
         Raises:
             CohortChangedError, AssessedAlreadyError, TooManyReleasesError: as they say.
             DataError: where the record of the cohort is damaged.
         """
-        if any(self.folder.glob(f"*/{weights}.json")):
+        answer = f"{weights}.json"
+        if any(path.parent != self._study for path in self.folder.glob(f"*/{answer}")):
             raise AssessedAlreadyError("the coordinator asks about weights that were assessed under another study")
-        answered = [path for path in self._study.glob("*.json") if path.name != COHORT]
+        answered = [path for path in self._study.glob("*.json") if path.name not in (COHORT, answer)]
         if len(answered) >= MOST_RELEASES:
             raise TooManyReleasesError(f"{MOST_RELEASES} releases of this study were assessed; no further one is")
         now = Cohort(training=_patients(site.training), held_out=_patients(site.held_out))
@@ -118,7 +119,8 @@ class Register:
 
 def only(store: CaseStore, patients: tuple[str, ...]) -> CaseStore:
     """Return the cases of these patients."""
-    cases = [case for case in store.cases if case.patient in patients]
+    wanted = set(patients)
+    cases = [case for case in store.cases if case.patient in wanted]
     return CaseStore(cases, store.sequences, tumour_share=store.tumour_share)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.assessment.declared import Bins, Features, Values
-from common.assessment.findings import SLICES_A_FEATURE, FeatureSums, Histogram, Sums
+from common.assessment.findings import LARGEST_FEATURE, SLICES_A_FEATURE, FeatureSums, Histogram, Sums
 from common.assessment.histogram import merged
 from common.metrics.distribution import moments_of
 
@@ -51,6 +51,8 @@ def histogram_of(observed: Mapping[str, int], kind: Bins, fewest: int) -> Histog
 def moments_over(observed: Mapping[str, NDArray[np.float64]], kind: Features, fewest: int) -> FeatureSums | None:
     """Return the moments over all slices; None where patients or slices are too few, or a feature is not finite.
 
+    A feature beyond `LARGEST_FEATURE`, either way, counts as that.
+
     Raises:
         ValueError: where the features are of another length than is declared.
     """
@@ -61,7 +63,7 @@ def moments_over(observed: Mapping[str, NDArray[np.float64]], kind: Features, fe
         raise ValueError(f"features of shape {rows.shape[1:]}, {kind.size} are declared")
     if len(rows) < SLICES_A_FEATURE * kind.size or not np.isfinite(rows).all():
         return None
-    moments = moments_of(rows)
+    moments = moments_of(np.clip(rows, -LARGEST_FEATURE, LARGEST_FEATURE))
     outer = moments.outer[np.triu_indices(kind.size)]
     return FeatureSums(
         patients=len(observed),

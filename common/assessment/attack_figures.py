@@ -26,8 +26,8 @@ class MembershipFigure(Frozen):
         members, strangers: patients.
         auc: area under its ROC curve, 1/2 where it guesses.
         auc_at_most: its upper confidence bound.
-        caught: members caught at a tenth of false alarms, as a share; where a site's bins were merged, at most.
-        caught_at_most: upper confidence bound of that share.
+        caught: members caught at a tenth of false alarms among these strangers, as a share; where a site's bins were
+            merged, at most. An estimate without a bound: few strangers say little of where a tenth lies.
         sites: area at each site.
     """
 
@@ -36,7 +36,6 @@ class MembershipFigure(Frozen):
     auc: float
     auc_at_most: float
     caught: float
-    caught_at_most: float
     sites: dict[str, float]
 
 

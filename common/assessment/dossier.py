@@ -16,6 +16,9 @@ from common.settings.frozen import Frozen
 DOSSIER = "assessment.json"
 MAX_DOSSIER_BYTES = 16 * 1024 * 1024
 
+WITHDRAWN = "withdrawn"
+"""Code of a site that was withdrawn as a whole before the assessment, and was not asked."""
+
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 

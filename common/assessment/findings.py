@@ -20,6 +20,8 @@ SLICES_A_FEATURE = 2
 """Moments need this many times as many slices as features: the sum of fewer outer products shows their span."""
 
 ROUNDING = 1e-6
+LARGEST_FEATURE = 1e6
+"""No feature counts for more, either way; what is squared and summed over all slices then stays far from overflow."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*(/[A-Za-z0-9:._-]+){1,4}$", max_length=128)]
 Patients = Annotated[int, Field(ge=1, le=100_000)]
@@ -84,6 +86,23 @@ class Findings(Frozen):
     withheld: Annotated[tuple[Name, ...], Field(max_length=MOST_NAMES)] = ()
     failed: Annotated[dict[Code, Code], Field(max_length=64)] = Field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All declared names that these findings say something of, be it that it was withheld."""
+        return frozenset((*self.sums, *self.histograms, *self.moments, *self.withheld))
+
+    def completed_by(self, later: Findings) -> Findings:
+        """Return these findings with what `later` says under names not said yet; what failed is what still does."""
+        new = later.names - self.names
+        return Findings(
+            weights=self.weights,
+            sums=self.sums | {name: each for name, each in later.sums.items() if name in new},
+            histograms=self.histograms | {name: each for name, each in later.histograms.items() if name in new},
+            moments=self.moments | {name: each for name, each in later.moments.items() if name in new},
+            withheld=(*self.withheld, *(name for name in later.withheld if name in new)),
+            failed=later.failed,
+        )
+
 
 def check_findings(findings: Findings, declared: Mapping[str, Declared], fewest: int) -> None:
     """Refuse what a site may not say: unknown names, other shapes, impossible values, fewer patients than `fewest`.
@@ -91,8 +110,7 @@ def check_findings(findings: Findings, declared: Mapping[str, Declared], fewest:
     Raises:
         WireError: `malformed-assessment`.
     """
-    said = (*findings.sums, *findings.histograms, *findings.moments, *findings.withheld)
-    unknown = sorted(set(said) - set(declared))
+    unknown = sorted(findings.names - set(declared))
     if unknown:
         raise _malformed(f"{len(unknown)} names were not declared, the first is {unknown[0]}")
     for name, sums in findings.sums.items():
@@ -127,14 +145,17 @@ def _holds(histogram: Histogram, kind: Bins, fewest: int) -> bool:
 
 
 def _is_possible(moments: FeatureSums, kind: Features, fewest: int) -> bool:
-    """Whether these are moments of enough slices of enough patients."""
-    size = kind.size
+    """Whether these are moments of enough slices of enough patients, and of any real features at all."""
+    size, slices = kind.size, moments.slices
     if len(moments.total) != size or len(moments.outer) != size * (size + 1) // 2:
         return False
-    enough = moments.patients >= fewest and moments.slices >= max(moments.patients, SLICES_A_FEATURE * size)
-    found = moments.moments
-    spread = np.diag(found.outer) - found.total**2 / moments.slices
-    return enough and bool((spread >= -ROUNDING * np.maximum(np.diag(found.outer), 1)).all())
+    if moments.patients < fewest or slices < max(moments.patients, SLICES_A_FEATURE * size):
+        return False
+    found, most = moments.moments, LARGEST_FEATURE * (1 + ROUNDING) * slices
+    if np.abs(found.total).max() > most or np.abs(found.outer).max() > LARGEST_FEATURE * most:
+        return False
+    scatter = found.outer - np.outer(found.total, found.mean)
+    return bool(np.linalg.eigvalsh(scatter).min() >= -ROUNDING * max(np.trace(found.outer), 1))
 
 
 def _require(name: str, holds: bool) -> None:

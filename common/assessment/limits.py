@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.assessment import membership, memorisation
-from common.assessment.dossier import Dossier
+from common.assessment.dossier import WITHDRAWN, Dossier
 from common.records import OK
 from common.study import Study
 
@@ -12,7 +12,8 @@ def refusal(study: Study, dossier: Dossier) -> str | None:
     """Say why these weights may not be released under the study's `[attacks]`; None where they may.
 
     A site that has too few patients to say anything says so and is passed over; one that does not answer, or whose
-    attacks fail, is not: nobody knows what the release gives away of its patients.
+    attacks fail, is not: nobody knows what the release gives away of its patients. A site that a person has withdrawn
+    may not be asked any more, and is passed over too.
     """
     limits = study.attacks
     asked = {
@@ -21,7 +22,7 @@ def refusal(study: Study, dossier: Dossier) -> str | None:
     }
     if not any(asked.values()):
         return None
-    silent = [f"{site}: {status.code}" for site, status in dossier.sites.items() if status.code != OK]
+    silent = [f"{site}: {status.code}" for site, status in dossier.sites.items() if status.code not in (OK, WITHDRAWN)]
     silent += [
         f"{site}: {attack} failed with {status.failed[attack]}"
         for site, status in dossier.sites.items()

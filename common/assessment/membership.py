@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from common.assessment.attack_figures import MembershipFigure, MembershipFigures
 from common.assessment.declared import Bins, Declared, Values
 from common.assessment.findings import Findings, mean_of
-from common.attacks.bounds import Stratum, area_at_most, patients_for_area, pooled_area, share_at_most
+from common.attacks.bounds import Stratum, area_at_most, patients_for_area, pooled_area
 from common.plan import Plan
 from common.settings.stages import Stage
 from common.study import Study
@@ -74,7 +74,6 @@ def _figure(told: Mapping[str, Findings], name: str, confidence: float) -> Membe
         auc=pooled_area(strata.values()),
         auc_at_most=area_at_most(strata.values(), confidence),
         caught=caught / members,
-        caught_at_most=share_at_most(caught, members, confidence),
         sites={site: each.area for site, each in strata.items()},
     )
 

@@ -27,7 +27,7 @@ def tables(dossier: Dossier, shadows: Mapping[int, Shadows], inversions: Iterabl
     return "\n".join(parts)
 
 
-MEMBERSHIP = ("attack", "members", "strangers", "area", "area at most", "caught", "caught at most")
+MEMBERSHIP = ("attack", "members", "strangers", "area", "area at most", "caught")
 COPIES = ("model", "patients", "copies", "share at most", "nearness")
 SHADOWS = ("steps", "error, members", "error, strangers", "area by loss", "area by shadows", "caught by loss",
            "caught by shadows")  # fmt: skip
@@ -38,7 +38,7 @@ def _membership(dossier: Dossier) -> list[list[str]]:
     figures = {} if dossier.membership is None else dossier.membership.attacks
     return [
         [name, f"{each.members}", f"{each.strangers}", f"{each.auc:.2f}", f"{each.auc_at_most:.2f}",
-         f"{each.caught:.2f}", f"{each.caught_at_most:.2f}"]
+         f"{each.caught:.2f}"]
         for name, each in figures.items()
     ]  # fmt: skip
 

@@ -46,7 +46,7 @@ def grouped(scores, fewest, bins=40):
     return merged(np.bincount([bin_of(score, -1, 1, bins) for score in scores], minlength=bins).tolist(), fewest)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)  # the first example imports SciPy
 @given(st.integers(0, 10_000), st.integers(5, 40), st.integers(5, 40), st.integers(1, 5))
 def test_the_exact_area_lies_within_the_bounds_of_merged_histograms(seed, positives, negatives, fewest):
     draw = np.random.default_rng(seed)

@@ -17,8 +17,9 @@ import server.assessment
 from client.app import make_app
 from client.assessment.examination import Examination, Observed
 from client.data.cache import open_case, write_case
+from client.privacy.outbound import UNEXPECTED
 from common.assessment.dossier import DOSSIER, Dossier, read_dossier
-from common.assessment.findings import Findings, Sums
+from common.assessment.findings import FeatureSums, Findings, Sums
 from common.console import run
 from common.errors import DataError, ReleaseError
 from common.release import load_release
@@ -32,6 +33,10 @@ STUDY = {
     "assessment": "enabled = true",
     "stages__generator": "rounds = 1\nlocal_steps = 1",
 }
+
+
+RUBBISH = FeatureSums(patients=1, slices=32, total=(0.0,) * 16, outer=(1e308,) * 136)
+"""Moments of no features there are, in whose covariance no distance can be found."""
 
 
 @dataclass
@@ -132,9 +137,7 @@ def test_too_few_patients_are_withheld_and_shown_as_such(hospital: Hospital) -> 
 def test_the_same_weights_are_assessed_once_and_answered_alike(hospital: Hospital) -> None:
     hospital.run()
     first = hospital.dossier()
-    (hospital.consortium.root / "run" / DOSSIER).unlink()
-    shutil.rmtree(hospital.consortium.root / "run" / "release")
-    hospital.run(resume=True)
+    asked_again(hospital)
     assert hospital.dossier() == first and len(hospital.asked) == 2
 
 
@@ -214,12 +217,55 @@ def test_the_same_weights_under_another_study_are_refused(hospital: Hospital) ->
     assert {each.code for each in hospital.dossier("again").sites.values()} == {"assessed-already"}
 
 
-def test_an_assessor_that_fails_costs_its_own_figures_and_leaves_as_a_code(hospital: Hospital) -> None:
-    hospital.fails = DataError("/scans/patient-3 is broken")
+@pytest.mark.parametrize(
+    ("error", "code"), [(DataError("/scans/patient-3 is broken"), "data"), (ValueError("/scans/patient-3"), UNEXPECTED)]
+)
+def test_an_assessor_that_fails_costs_its_own_figures_and_leaves_as_a_code(
+    hospital: Hospital, error: Exception, code: str
+) -> None:
+    hospital.fails = error
     hospital.run()
-    assert hospital.dossier().sites["a"].failed == {"translation": "data"}
+    assert hospital.dossier().sites["a"].failed == {"translation": code}
     assert "scans" not in (hospital.consortium.root / "run" / DOSSIER).read_text()
     assert set(hospital.dossier().matrix[0].sites) == {"b"}
+
+
+def test_what_failed_is_tried_again_on_the_frozen_cohort_and_what_was_said_stands(hospital: Hospital) -> None:
+    hospital.fails = DataError("broken")
+    hospital.run()
+    frozen = next(patients for site, patients in hospital.asked if site == "a")
+    newcomer(hospital.consortium.root / "sites" / "a" / "work", hospital, frozen, trained_at(hospital))
+    asked_again(hospital)
+    assert hospital.asked[2:] == [("a", frozen)] and hospital.dossier().sites["a"].failed == {"translation": "data"}
+    hospital.fails = None
+    asked_again(hospital)
+    assert hospital.asked[3:] == [("a", frozen)] and hospital.dossier().sites["a"].failed == {}
+    assert {site: each.patients for site, each in hospital.dossier().matrix[0].sites.items()} == {"a": 3, "b": 1}
+    asked_again(hospital)
+    assert hospital.asked[4:] == []
+
+
+def test_what_failed_is_not_tried_again_without_a_patient_of_the_cohort(hospital: Hospital) -> None:
+    hospital.fails = DataError("broken")
+    hospital.run()
+    gone = next(patients for site, patients in hospital.asked if site == "a")[0].removeprefix("patient-")
+    (hospital.consortium.root / "sites" / "a" / "work" / "cache" / f"{gone}.safetensors").unlink()
+    first, hospital.fails = hospital.dossier(), None
+    asked_again(hospital)
+    assert hospital.dossier() == first and len(hospital.asked) == 2
+
+
+def trained_at(hospital: Hospital) -> list[str]:
+    work = hospital.consortium.root / "sites" / "a" / "work"
+    cohort: dict[str, list[str]] = json.loads(next(work.glob("assessment/*/cohort.json")).read_text())
+    return cohort["training"]
+
+
+def asked_again(hospital: Hospital) -> None:
+    """Resume the run as if its dossier and its release had never been."""
+    (hospital.consortium.root / "run" / DOSSIER).unlink()
+    shutil.rmtree(hospital.consortium.root / "run" / "release")
+    hospital.run(resume=True)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +276,7 @@ def test_an_assessor_that_fails_costs_its_own_figures_and_leaves_as_a_code(hospi
          "malformed-assessment"),
         ({"sums": {"translation/released/T2": Sums(patients=3, totals=(999.0, 1.0), squares=(1.0, 1.0))}},
          "malformed-assessment"),
+        ({"moments": dict.fromkeys(("distance/real/T2", "distance/drawn/T2"), RUBBISH)}, "malformed-assessment"),
     ],
 )  # fmt: skip
 def test_a_site_that_says_what_it_may_not_is_named_and_the_others_count(

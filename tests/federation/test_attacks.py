@@ -29,6 +29,7 @@ from common.sequences import STRUCTURAL, Domain, Sequence
 from common.settings.stages import Stage
 from server.cli import PROGRAM, app
 from server.result import RunResult
+from server.steering import withdraw
 from simulations.federation import run_federation
 
 SHAPE = (3, 32, 48)
@@ -115,16 +116,16 @@ def write_patient(folder: Path, number: int, sequences: tuple[Sequence, ...]) ->
 
 @pytest.fixture
 def hospital(tmp_path: Path) -> Callable[..., dict[str, Path]]:
-    """Write hospital `a`."""
+    """Write hospital `a`, or another one."""
 
-    def write(patients: int, sequences: tuple[Sequence, ...] = KEPT) -> dict[str, Path]:
-        folder = tmp_path / "sites" / "a"
+    def write(patients: int, sequences: tuple[Sequence, ...] = KEPT, name: str = "a") -> dict[str, Path]:
+        folder = tmp_path / "sites" / name
         for number in range(patients):
             write_patient(folder, number, sequences)
         (folder / "scans").mkdir()
         policy = "[policy]\nminimum_patients = 1\napprove_everything = true\n"
-        (folder / "site.toml").write_text(f'name = "a"\nfolder = "scans"\nworkdir = "work"\n{policy}')
-        return {"a": folder / "site.toml"}
+        (folder / "site.toml").write_text(f'name = "{name}"\nfolder = "scans"\nworkdir = "work"\n{policy}')
+        return {name: folder / "site.toml"}
 
     return write
 
@@ -145,7 +146,7 @@ def federation(tiny: SimpleNamespace, tmp_path: Path) -> Callable[..., tuple[Run
             "stages__generator": "rounds = 1\nlocal_steps = 1\nema_decay = 0.0",
             "reporting": "minimum_count = 3",
         }
-        study = tiny.make_study(("a",), **(tables | changes))
+        study = tiny.make_study(tuple(sites), **(tables | changes))
         client = make_app(tiny.open_cached, bench, assessor_of)
         done = run_federation(study, sites, tmp_path / "run", client=client, build=bench.build_model, resume=resume)
         dossier = read_dossier(done.out / DOSSIER)
@@ -219,10 +220,48 @@ def test_an_attack_that_fails_refuses_until_the_site_can_play_it(hospital: Any, 
     sites = hospital(24)
     done, dossier = federation(sites, bench(keeps=False), broken, attacks="membership_limit = 0.95")
     assert done.release is None and "a: membership failed with data" in done.reason
-    for answer in sites["a"].parent.glob("work/assessment/*/*.json"):
-        answer.unlink()
     done, dossier = federation(sites, bench(keeps=False), resume=True, attacks="membership_limit = 0.95")
     assert done.status == "complete" and dossier.refusal is None
+
+
+def broken_at(site: str) -> Callable[[str], Callable[[Examination], Observed]]:
+    """Return assessors of which one site's membership attack fails."""
+
+    def membership(exam: Examination) -> Observed:
+        if exam.site == site:
+            raise DataError("/scans/patient-1")
+        return catalogue.assessor("membership")(exam)
+
+    return lambda name: membership if name == "membership" else lambda exam: Observed()
+
+
+QUORUM_OF_ONE = {"federation": "quorum = 1", "attacks": "membership_limit = 1.0"}
+
+
+def test_a_site_that_was_silent_refuses_still_when_it_is_not_even_there(hospital: Any, federation: Any) -> None:
+    sites = hospital(12) | hospital(12, name="b")
+    done, _ = federation(sites, bench(keeps=True), broken_at("b"), **QUORUM_OF_ONE)
+    assert done.release is None and "b: membership failed with data" in done.reason
+    sites["b"].write_text("")
+    done, dossier = federation(sites, bench(keeps=True), resume=True, **QUORUM_OF_ONE)
+    assert done.release is None and "b: no-answer" in done.reason
+    assert {site: status.code for site, status in dossier.sites.items()} == {"a": "ok", "b": "no-answer"}
+
+
+def test_a_site_that_was_withdrawn_is_not_asked_and_does_not_count_as_silent(hospital: Any, federation: Any) -> None:
+    sites = hospital(12) | hospital(12, name="b")
+    done, _ = federation(sites, bench(keeps=True), broken_at("b"), **QUORUM_OF_ONE)
+    withdraw(done.out, "b")
+    asked: list[str] = []
+
+    def note(exam: Examination) -> Observed:
+        asked.append(exam.site)
+        return Observed()
+
+    done, dossier = federation(sites, bench(keeps=True), lambda name: note, resume=True, **QUORUM_OF_ONE)
+    assert done.status == "complete" and asked == []
+    assert {site: status.code for site, status in dossier.sites.items()} == {"a": "ok", "b": "withdrawn"}
+    assert set(dossier.membership.attacks["generator/drawn"].sites) == {"a"}
 
 
 def test_counts_and_sums_alone_leave_the_site(hospital: Any, federation: Any) -> None:

@@ -89,7 +89,7 @@ def test_the_page_shows_them_and_names_who_said_nothing(summary, gallery, dossie
 
 
 def test_the_page_shows_what_attacks_achieved_beside_their_bounds(summary, gallery, dossier):
-    figure = MembershipFigure(members=30, strangers=10, auc=0.51, auc_at_most=0.66, caught=0.1, caught_at_most=0.24,
+    figure = MembershipFigure(members=30, strangers=10, auc=0.51, auc_at_most=0.66, caught=0.1,
                               sites={"hospital-a": 0.51})  # fmt: skip
     attacked = dossier.model_copy(
         update={"membership": MembershipFigures(confidence=0.95, attacks={"segmenter/loss": figure})}
