@@ -19,7 +19,7 @@ from client.site import Site, open_site
 from client.stopping import refuse_if_stopped, stop_run
 from client.training.coded_update import code_update, keep_residuals, load_residuals
 from client.training.held_tensors import HeldTensors
-from client.training.starting_point import starting_point
+from client.training.starting_point import check_task, starting_point
 from client.training.tasks import Bench, SiteState, fresh_model, state_of, train_locally
 from client.training.update import LocalUpdate
 from common.assessment.request import FINDINGS, AssessmentRequest
@@ -167,6 +167,7 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     refuse_if_stopped(load_site(_site_file(context)).workdir, task.run)
     site = opened.get(context, task.study, task.study_digest)
     state, model = state_of(site, task), fresh_model(task, bench)
+    check_task(site.name, task, model)
     _take_in(message.content, state.held, task, model, bench)
     finished = state.kept.find(task, site.cohort)
     if finished is not None:
@@ -196,7 +197,7 @@ def _answer_securely(
         note_participation(site.workdir, task.run, task.stage, task.round, site.patients)
         return update
 
-    return advertise(content, config, site.policy, task, train)
+    return advertise(content, config, site, task, state_of(site, task).norms_begun_with(task), train)
 
 
 def _answer_assessment(

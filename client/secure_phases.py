@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flwr.app import MetricRecord, RecordDict
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from client.privacy.masking_checks import MaskingRefusalError
 from client.privacy.masking_state import KeptUpdate, MaskingFolder, Rules
 from client.privacy.outbound import allow_sum, allow_update
 from client.privacy.withdrawal import withdrawn_from
+from client.site import Site
 from client.stopping import refuse_if_stopped
 from client.training.update import LocalUpdate
 from common.errors import StudyError
@@ -21,6 +23,7 @@ from common.records import ANSWER, METRICS, UPDATE, Answer, Task, WireError, pac
 from common.roster_file import load_roster
 from common.secure.attempt import Attempt
 from common.secure.fixed_point import check_range
+from common.secure.given import attempt_of, given_by
 from common.secure.messages import (
     ADVERT,
     AGAINST,
@@ -45,26 +48,27 @@ NOTHING_MAY_LEAVE = "nothing-may-leave"
 def advertise(
     content: RecordDict,
     config: SiteConfig,
-    policy: Policy,
+    site: Site,
     task: Task,
+    norms: str | None,
     train: Callable[[], LocalUpdate],
 ) -> RecordDict:
-    """Train unless the update is kept, keep it, and answer with metrics and with the keys of this attempt."""
-    attempt = Attempt(
-        run=task.run,
-        stage=task.stage,
-        round=task.round,
-        attempt=read_text(content, ATTEMPT, AttemptNumber).attempt,
-        study_digest=task.study_digest,
-        global_sha256=task.global_sha256,
-    )
+    """Train unless the update is kept, keep it, and answer with metrics and with the keys of this attempt.
+
+    Args:
+        norms: digest of the norms that the site began the stage with, where each site keeps its own.
+    """
+    attempt = attempt_of(task, read_text(content, ATTEMPT, AttemptNumber).attempt)
     masking = _masking(config, attempt)
-    received = {group: digest for group, digest in task.groups.items() if group != NORMS}
-    kept = masking.folder.update(received)
+    groups = {group: digest for group, digest in task.groups.items() if group != NORMS}
+    received = given_by(task, groups | ({NORMS: norms} if norms else {}))
+    kept = masking.folder.update(received, site.cohort)
     if kept is None:
-        kept = _allowed(train(), config.name, policy, task)
+        # counted before the round: whoever is withdrawn while it trains is in it, and is counted in the next
+        withdrawn = withdrawn_from(config.workdir, task.run)
+        kept = replace(_allowed(train(), config.name, site.policy, task), withdrawn=withdrawn)
         masking.folder.forget_other_rounds()
-        masking.folder.keep_update(kept, received)
+        masking.folder.keep_update(kept, received, site.cohort)
     outgoing = kept.outgoing
     if not outgoing.patients:
         return RecordDict({ANSWER: pack_text(Answer(site=config.name, code=NOTHING_MAY_LEAVE))})
@@ -73,7 +77,7 @@ def advertise(
         site=config.name,
         patients=outgoing.patients,
         withheld=outgoing.withheld,
-        withdrawn=withdrawn_from(config.workdir, task.run),
+        withdrawn=kept.withdrawn,
         spent=outgoing.spent,
     )
     metrics = MetricRecord(outgoing.metrics)  # type: ignore[arg-type]
@@ -106,6 +110,8 @@ def _masked(config: SiteConfig, boxes: Boxes) -> RecordDict:
     kept = None if state is None else masking.folder.update(state.advert.received)
     if kept is None:
         raise MaskingRefusalError("other-attempt", "no update of this round is kept here")
+    if withdrawn_from(config.workdir, boxes.attempt.run) != kept.withdrawn:
+        raise MaskingRefusalError("patient-withdrawn", "a patient of this update was withdrawn; it stays here")
     words, signed = masking.mask(boxes, kept.by_group())
     heads = [tensors for group, tensors in kept.by_group().items() if group.startswith(DOMAIN_PREFIX)]
     clear = {name: tensor for tensors in heads for name, tensor in tensors.items()}

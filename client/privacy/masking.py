@@ -84,7 +84,7 @@ class Masking:
 
         Args:
             patients: behind each group that the site will send.
-            received: digest of each group of the global model that the site was given.
+            received: digests of what the site trained from (`common.secure.given`).
         """
         before = self.folder.state()
         if before is not None and before.attempt == attempt and before.revealed is None:
@@ -151,7 +151,7 @@ class Masking:
         check_list("other-survivors", state, sites, dealers)
         if state.survivors is not None and state.survivors != sites:
             raise MaskingRefusalError("other-survivors", "a second list of survivors came for the same attempt")
-        check_opened(state.attempt, self.folder.opened.survivors(state.advert), sites)
+        check_opened(state.attempt, self.folder.opened.survivors(state.attempt), sites)
         if state.agreement is not None:
             return state.agreement
         check_signed(
@@ -173,9 +173,9 @@ class Masking:
         signed = agreed_bytes(adverts, tuple(sorted(boxes)), survivors)
         needed = state.rules.needed
         check_signed("too-few-signatures", signatures.signatures, survivors, signed, self.pinned, needed)
-        check_opened(state.attempt, self.folder.opened.survivors(state.advert), survivors)
+        check_opened(state.attempt, self.folder.opened.survivors(state.attempt), survivors)
         revealed = self._revealed(state, adverts, boxes, survivors)
-        self.folder.opened.keep(state.advert, survivors)
+        self.folder.opened.keep(state.attempt, survivors)
         self.folder.forget_secrets(state.model_copy(update={"revealed": revealed}))
         return revealed
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from client.privacy.masking_state import MaskingState
 from common.errors import FederationError
 from common.secure.attempt import Attempt
+from common.secure.given import in_common
 from common.secure.messages import Adverts
 from common.secure.signatures import verifies
 
@@ -34,8 +35,8 @@ def check_adverts(state: MaskingState, adverts: Adverts, pinned: Pinned) -> None
         if advert.attempt != state.attempt:
             raise MaskingRefusalError("other-attempt", f"the keys of {advert.site} are of another attempt")
         theirs, ours = advert.received, state.advert.received
-        if any(theirs[group] != ours[group] for group in theirs.keys() & ours.keys()):
-            raise MaskingRefusalError("other-model", f"{advert.site} was given another global model than this site")
+        if in_common(theirs, advert.site, ours) != in_common(ours, state.advert.site, theirs):
+            raise MaskingRefusalError("other-model", f"{advert.site} was given another model or plan than this site")
         if not verifies(pinned.get(advert.site), bytes.fromhex(advert.signature), advert.signed):
             raise MaskingRefusalError(
                 "unknown-signer", f"the keys of {advert.site} are not signed with the key that roster.toml pins"
@@ -71,6 +72,6 @@ def check_opened(attempt: Attempt, before: tuple[str, ...] | None, survivors: tu
     if before is not None and before != survivors:
         raise MaskingRefusalError(
             "other-survivors",
-            f"a sum of {attempt.stage} round {attempt.round} was opened over {', '.join(before)}; "
-            "it is opened over these sites again or not at all",
+            f"a sum of {attempt.stage} round {attempt.round} of this study was opened over {', '.join(before)}; it is "
+            "opened over these sites again or not at all. Begin anew with another study, with another seed, say",
         )

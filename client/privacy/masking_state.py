@@ -55,10 +55,14 @@ class MaskingState(Frozen):
 
 @dataclass(frozen=True)
 class KeptUpdate:
-    """What of a finished round may be summed or leave in clear, and which of its tensors each group has."""
+    """What of a finished round may be summed or leave in clear, and which of its tensors each group has.
+
+    `withdrawn` counts the patients of earlier rounds who had been withdrawn when the round was begun.
+    """
 
     outgoing: Outgoing
     groups: Mapping[str, tuple[str, ...]]
+    withdrawn: int = 0
 
     def by_group(self) -> dict[str, StateDict]:
         """Return the tensors of each group, names sorted."""
@@ -76,15 +80,15 @@ class Survived(Frozen):
 class OpenedSums:
     """The folder `<workdir>/secure-sums`: for each update of this site the one list of sites it was summed with.
 
-    An update is known by study, stage, round and the global weights that it was trained from, whatever the coordinator
-    calls the run or the weights: one that begins a run anew gets the same update once more.
+    An update is known by study, stage and round alone. The coordinator names run, weights and plan, and could change
+    each by so little that the update stays the same; one that begins a run anew gets the same update once more.
     """
 
     path: Path
 
-    def survivors(self, advert: Advert) -> tuple[str, ...] | None:
+    def survivors(self, attempt: Attempt) -> tuple[str, ...] | None:
         """Return the list, None where no sum was opened. Raises ReleaseError where it is damaged."""
-        path = self._path(advert)
+        path = self._path(attempt)
         try:
             return Survived.model_validate_json(path.read_bytes()).survivors
         except FileNotFoundError:
@@ -92,13 +96,12 @@ class OpenedSums:
         except (OSError, ValidationError) as error:
             raise ReleaseError(f"{path}: cannot be used ({type(error).__name__}); restore it") from None
 
-    def keep(self, advert: Advert, survivors: tuple[str, ...]) -> None:
+    def keep(self, attempt: Attempt, survivors: tuple[str, ...]) -> None:
         """Write the list down, before any share leaves."""
-        write_whole(self._path(advert), Survived(survivors=survivors).model_dump_json().encode(), PRIVATE)
+        write_whole(self._path(attempt), Survived(survivors=survivors).model_dump_json().encode(), PRIVATE)
 
-    def _path(self, advert: Advert) -> Path:
-        attempt = advert.attempt
-        update = [attempt.study_digest, attempt.stage.value, attempt.round, sorted(advert.received.items())]
+    def _path(self, attempt: Attempt) -> Path:
+        update = [attempt.study_digest, attempt.stage.value, attempt.round]
         return self.path / f"{hashlib.sha256(json.dumps(update).encode()).hexdigest()}.json"
 
 
@@ -136,11 +139,13 @@ class MaskingFolder:
         """Write the attempt's state."""
         write_whole(self._state, state.model_dump_json().encode(), PRIVATE)
 
-    def keep_update(self, kept: KeptUpdate, received: Mapping[str, str]) -> None:
-        """Keep what shall be summed, and from which global weights it was trained."""
+    def keep_update(self, kept: KeptUpdate, received: Mapping[str, str], cohort: str) -> None:
+        """Keep what shall be summed, and from what and on which cases it was trained."""
         outgoing = kept.outgoing
         facts = {
             "received": dict(received),
+            "cohort": cohort,
+            "withdrawn": kept.withdrawn,
             "groups": dict(kept.groups),
             "patients": outgoing.patients,
             "metrics": outgoing.metrics,
@@ -149,9 +154,12 @@ class MaskingFolder:
         }
         write_whole(self._update, save(outgoing.tensors, {FACTS: json.dumps(facts, sort_keys=True)}), PRIVATE)
 
-    def update(self, received: Mapping[str, str]) -> KeptUpdate | None:
-        """Return the kept update that was trained from these global weights, None where there is none.
+    def update(self, received: Mapping[str, str], cohort: str | None = None) -> KeptUpdate | None:
+        """Return the kept update that was trained from what was received, None where there is none.
 
+        Args:
+            received: digests of what it must have been trained from.
+            cohort: the cases that it must have been trained on; None where any will do.
         Raises:
             ReleaseError: where the file is damaged.
         """
@@ -160,14 +168,14 @@ class MaskingFolder:
         try:
             with safe_open(self._update, framework="pt") as file:
                 facts = json.loads(file.metadata()[FACTS])
-                if facts["received"] != dict(received):
+                if facts["received"] != dict(received) or cohort not in (None, facts["cohort"]):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             spent = None if facts["spent"] is None else Spent.model_validate(facts["spent"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ReleaseError(f"{self._update}: cannot be used ({type(error).__name__}); delete it") from None
         outgoing = Outgoing(tensors, facts["patients"], facts["metrics"], tuple(facts["withheld"]), spent)
-        return KeptUpdate(outgoing, facts["groups"])
+        return KeptUpdate(outgoing, facts["groups"], facts["withdrawn"])
 
     def forget_secrets(self, state: MaskingState) -> None:
         """Keep of a revealed attempt what a repeated request asks for."""

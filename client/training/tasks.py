@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -109,6 +110,21 @@ class SiteState:
         """Return the newest finished round before `number`; a repeated round must not see its own first try."""
         done = [int(path.stem) for path in (self.folder / stage.value).glob("*.safetensors") if path.stem.isdecimal()]
         return max((finished for finished in done if finished < number), default=None)
+
+    def norms_begun_with(self, task: Task) -> str | None:
+        """Return the digest of the norms that the site began the task's stage with, None without FedBN.
+
+        They come with the task of the site's first round of the stage, and are named in what every round keeps.
+        """
+        previous = self.last_before(task.stage, task.round)
+        if previous is None:
+            return task.groups.get(NORMS)
+        path = self.local(task.stage, previous)
+        if not path.is_file():
+            return None
+        with safe_open(path, framework="pt") as file:
+            begun: str | None = (file.metadata() or {}).get(NORMS)
+        return begun
 
     def forget_before(self, stage: Stage, number: int) -> None:
         """Remove the states of rounds before `number`."""
@@ -240,7 +256,8 @@ def _keep(state: SiteState, task: Task, step: TrainingStep, tensors: StateDict, 
     """Keep what the next round needs, and the round that this one went on from in case this one is asked for again."""
     local = {name: tensor for name, tensor in tensors.items() if group_of(name, grouping) in OF_A_SITE}
     if local:
-        write_whole(state.local(task.stage, task.round), save(local))
+        begun = state.norms_begun_with(task)
+        write_whole(state.local(task.stage, task.round), save(local, {NORMS: begun} if begun else None))
     save_optimisers(state.optimisers(task.stage, task.round), step.optimisers)
     previous = state.last_before(task.stage, task.round)
     state.forget_before(task.stage, task.round if previous is None else previous)

@@ -45,8 +45,8 @@ class AttemptNumber(Frozen):
 class Advert(Frozen):
     """A site's public keys of one attempt, and the groups it will send with the patients behind them, signed.
 
-    `received` names the groups of the global model that the site was given, by digest. Sites that were given different
-    ones refuse to be summed, so that a coordinator cannot single one out by a model of its own
+    `received` names what the site trained from (`common.secure.given`), by digest. Sites that were given different
+    things refuse to be summed, so that a coordinator cannot single one out by a model of its own
     (Pasquini 2022, Eluding secure aggregation via model inconsistency).
     """
 

@@ -15,11 +15,14 @@ from client.training.kept_update import KeptUpdates
 from client.training.tasks import Bench
 from common.errors import ReleaseError
 from common.frozen_message import freeze, thaw
+from common.parameters import grouping_of, known_groups
 from common.parcel import unwrap
 from common.plan import Plan
-from common.records import ANSWER, GLOBAL, TASK, UPDATE, Answer, Task, arrays_of, pack_tensors, pack_text, read_text
+from common.records import ANSWER, TASK, UPDATE, Answer, Task, arrays_of, pack_text, read_text
+from common.secure.given import given_by
 from common.sequences import Sequence
 from common.settings.stages import Stage
+from server.downlink import Downlink
 from server.events import RoundFinished, SiteAnswered
 from simulations.grid import InProcessGrid
 
@@ -44,14 +47,19 @@ class Hospital:
     def task(self, number: int = 1, key: str = "a") -> Task:
         return Task(
             run="0" * 16, stage=Stage.GENERATOR, round=number, global_sha256=key * 64, study=self.study,
-            study_digest=self.study.digest, plan=self.plan(),
+            study_digest=self.study.digest, plan=self.plan(), groups=self.downlink().groups(self.known()),
         )  # fmt: skip
+
+    def downlink(self) -> Downlink:
+        model = self.model()
+        return Downlink(model.state_dict(), self.study.wire, grouping_of(model))
+
+    def known(self) -> frozenset[str]:
+        return known_groups("a", self.plan().domains(self.study))
 
     def answer(self, task: Task) -> RecordDict:
         """Answer as a ClientApp of a new process would: nothing is remembered but on the disk."""
-        private = self.model().LOCAL_PREFIXES
-        tensors = {name: value for name, value in self.model().state_dict().items() if not name.startswith(private)}
-        content = RecordDict({TASK: pack_text(task), GLOBAL: pack_tensors(tensors)})
+        content = RecordDict({TASK: pack_text(task), **self.downlink().lacking(self.known(), ())})
         message = Message(content, 2, "train")
         message.metadata.__dict__["_message_id"] = "1"
         app = make_app(self.tiny.open_cached, Bench(self.tiny.build, self._step, torch.device("cpu")))
@@ -182,3 +190,41 @@ def test_a_message_comes_back_from_its_bytes() -> None:
     assert (back["c"]["json"], back["m"]["x"], back["m"]["n"]) == ("{}", 0.1, 2)
     with pytest.raises(ReleaseError, match="another version"):
         thaw(b"other" + freeze(content))
+
+
+@pytest.mark.parametrize("change", ["none", "one missing", "one of another site", "statistics", "norms"])
+def test_a_site_starts_from_all_the_groups_that_it_may_know_and_no_other(hospital: Hospital, change: str) -> None:
+    """Left out, a group would begin with the seed's weights: at one site alone, that would single it out."""
+    groups = dict(hospital.task().groups)
+    some = groups["shared"]
+    changed = {
+        "none": {},
+        "one missing": {group: digest for group, digest in groups.items() if group != "shared"},
+        "one of another site": groups | {"domain/b:T1:lesion": some},
+        "statistics": groups | {"statistics": some},
+        "norms": groups | {"norms": some},
+    }
+    answer = hospital.answer(hospital.task().model_copy(update={"groups": changed[change]}))
+    assert read_text(answer, ANSWER, Answer).code == "wrong-groups" and hospital.trained == 0
+
+
+def test_a_round_beyond_those_of_the_approved_study_is_refused(hospital: Hospital) -> None:
+    """Each more would be one more sum of updates that hardly differ."""
+    hospital.answer(hospital.task(3))
+    assert read_text(hospital.answer(hospital.task(4)), ANSWER, Answer).code == "wrong-round" and hospital.trained == 1
+
+
+def test_what_a_site_signs_that_it_trained_from_covers_plan_and_earlier_models(hospital: Hospital) -> None:
+    task = hospital.task()
+    other_plan = Plan(
+        study_digest=task.study_digest, inventory=(hospital.inventory.model_copy(update={"training_patients": 99}),)
+    )
+    changed = [
+        task,
+        task.model_copy(update={"plan": other_plan}),
+        task.model_copy(update={"earlier": {Stage.MAPS: "d" * 64}}),
+        task.model_copy(update={"earlier": {Stage.MAPS: "e" * 64}}),
+        task.model_copy(update={"groups": {**task.groups, "shared": "e" * 64}}),
+    ]
+    signed = [given_by(each, each.groups) for each in changed]
+    assert all(signed.count(each) == 1 for each in signed)

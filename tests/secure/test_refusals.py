@@ -81,10 +81,19 @@ def test_a_replayed_key_message_of_another_sum_is_refused(secure, total, change)
 
 @pytest.mark.parametrize(
     ("received", "refused"),
-    [({"shared": "e" * 64}, True), ({"shared": "3" * 64, "domain/s1:T1:lesion": "e" * 64}, False), ({}, False)],
+    [
+        ({"shared": "e" * 64}, True),
+        ({"shared": "3" * 64, "domain/s1:T1:lesion": "e" * 64}, False),
+        ({"shared": "3" * 64, "domain/s2:T1:lesion": "e" * 64}, True),
+        ({"shared": "3" * 64, "domain/s1:T1": "e" * 64}, True),
+        ({"shared": "3" * 64, "plan": "e" * 64}, True),
+        ({"shared": "3" * 64, "earlier/generator": "e" * 64}, True),
+        ({"shared": "3" * 64, "norms": "e" * 64}, True),
+        ({}, True),
+    ],
 )
 def test_sites_that_were_given_different_models_are_not_summed(secure, total, received, refused):
-    """What only one of two sites is given need not be the same."""
+    """What one site was given and the other was not is another model too; each has its own lesion twins to itself."""
     masking = replace(total.sites["s1"], folder=MaskingFolder.of(secure.root / "other-model", total.attempt))
     adverts = with_other(total.adverts, masking.advertise(total.attempt, RULES, {"shared": 10}, received))
     if refused:
@@ -247,10 +256,24 @@ def test_a_new_attempt_has_new_keys_and_new_masks(secure, masked):
     assert masked.open(masked.reveal(masked.agree())).keys() == {"shared"}
 
 
-@pytest.mark.parametrize("change", [{"attempt": 2}, {"run": "f" * 16}, {"global_sha256": "e" * 64}])
-def test_the_same_updates_are_summed_over_the_same_sites_or_not_at_all(secure, masked, change):
-    """Two sums over different sites would differ by one site's update; naming run or weights anew changes nothing."""
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        ({"attempt": 2}, {}),
+        ({"run": "f" * 16}, {}),
+        ({"global_sha256": "e" * 64}, {}),
+        ({"run": "f" * 16, "global_sha256": "e" * 64}, {"shared": "e" * 64}),
+        ({"attempt": 2}, {"plan": "e" * 64}),
+        ({"attempt": 2}, {"earlier/generator": "e" * 64}),
+    ],
+)
+def test_the_same_updates_are_summed_over_the_same_sites_or_not_at_all(secure, masked, change, received):
+    """Two sums over different sites would differ by one site's update.
+
+    Naming the run anew changes nothing, nor does sending weights or a plan that differ by less than matters.
+    """
     masked.reveal(masked.agree())
+    masked.received = {**masked.received, **received}
     masked.move_to(secure.root, secure.attempt_of(**change))
     masked.advertise(), masked.deal(), masked.mask(lost=["s4"])
     assert refusal(masked.agree) == "other-survivors"
@@ -258,10 +281,9 @@ def test_the_same_updates_are_summed_over_the_same_sites_or_not_at_all(secure, m
     assert masked.open(masked.reveal(masked.agree())).keys() == {"shared"}
 
 
-def test_another_round_or_model_is_another_sum(secure, masked):
+def test_another_round_or_study_is_another_sum(secure, masked):
     masked.reveal(masked.agree())
-    for change, received in (({"round": 2}, masked.received), ({"run": "f" * 16}, {"shared": "e" * 64})):
-        masked.received = received
+    for change in ({"round": 2}, {"study_digest": "f" * 64}):
         masked.move_to(secure.root, secure.attempt_of(**change))
         masked.advertise(), masked.deal(), masked.mask(lost=["s4"])
         assert set(masked.reveal(masked.agree())) == {"s0", "s1", "s2", "s3"}
@@ -292,6 +314,5 @@ def test_another_round_forgets_secrets_but_not_what_was_opened(secure, masked):
     masked.reveal(masked.agree())
     before, later = masked.sites["s0"].folder, secure.attempt_of(round=2)
     MaskingFolder.of(secure.root / "s0", later).forget_other_rounds()
-    advert = masked.adverts.by_site["s0"]
-    assert before.state() is None and before.opened.survivors(advert) == masked.survivors.sites
-    assert before.opened.survivors(advert.model_copy(update={"attempt": later})) is None
+    assert before.state() is None and before.opened.survivors(masked.attempt) == masked.survivors.sites
+    assert before.opened.survivors(later) is None
