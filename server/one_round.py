@@ -80,6 +80,19 @@ def _went(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What sites are asked for: the task but for its groups, each site's groups, and replies as they come.
+
+    The groups are those that a site starts a stage from, norms included, by digest; a reply comes before anything is
+    taken from it, with the bytes that had been sent.
+    """
+
+    task: Task
+    groups: Mapping[str, Mapping[str, str]]
+    replies: Iterator[tuple[Reply, int]]
+
+
+@dataclass(frozen=True)
 class OneRound:
     """Round `number` of a stage.
 
@@ -131,14 +144,14 @@ class OneRound:
         self._compare(tensors, past, outcome, on_event)
         return outcome
 
-    def ask(
-        self, tensors: StateDict, beside: Mapping[str, ConfigRecord], satisfied: Callable[[], bool]
-    ) -> Iterator[tuple[Reply, int]]:
-        """Send every site its task and the records `beside` it; yield each reply, before anything is taken from it."""
+    def ask(self, tensors: StateDict, beside: Mapping[str, ConfigRecord], satisfied: Callable[[], bool]) -> Asked:
+        """Send every site its task and the records `beside` it, once the replies are asked for."""
         earlier = EarlierModels(earlier_weights(self.journal, self.model.stage))
         downlink = Downlink(tensors, self.journal.study.wire, self.model.grouping)
         site_at = {node: site for site, node in self.asked.items()}
-        return self._ask(self._task(tensors, earlier), downlink, earlier, site_at, satisfied, beside)
+        task = self._task(tensors, earlier)
+        groups = {site: downlink.groups(self.model.known[site] | {NORMS}) for site in self.asked}
+        return Asked(task, groups, self._ask(task, downlink, earlier, site_at, satisfied, beside))
 
     def _compare(
         self, tensors: StateDict, past: Iterable[Mapping[str, Any]], outcome: Outcome, on_event: Listener

@@ -244,6 +244,7 @@ class _Run:
         try:
             return SecureRound(one, tensors, pinned).play(self.on_event)
         except SecureSumError as error:
+            self.faults += [SiteFault(site, code, one.model.stage, one.number) for site, code in error.left.items()]
             if one.model.optional:
                 return Outcome()
             raise _RunOverError(INCOMPLETE, str(error)) from None

@@ -23,8 +23,10 @@ from common.records import (
     read_text,
     unpack_tensors,
 )
+from common.secure.attempt import Attempt
 from common.secure.fixed_point import Words
 from common.secure.groups import masked_groups, sealed_order
+from common.secure.keys import SECRET_BYTES, SecureKeyError, shared_secret
 from common.secure.messages import (
     ADVERT,
     AGAINST,
@@ -46,6 +48,9 @@ from server.stages import StageModel
 
 Named = TypeVar("Named", Advert, Dealt, Signed, Revealed)
 
+PROBE = b"p" * SECRET_BYTES
+"""A private key that protects nothing: any would tell whether a public one can be used."""
+
 
 @dataclass(frozen=True)
 class SecureAnswers:
@@ -55,20 +60,25 @@ class SecureAnswers:
         pinned: public keys by site, from the coordinator's roster.
     """
 
-    run: str
-    study_digest: str
     model: StageModel
-    number: int
-    attempt: int
     pinned: Mapping[str, str | None]
 
-    def advert(self, site: str, content: RecordDict) -> tuple[Advert, dict[str, Any]]:
-        """Return a site's keys and its entry in the round's record."""
+    def advert(
+        self, site: str, content: RecordDict, attempt: Attempt, given: Mapping[str, str]
+    ) -> tuple[Advert, dict[str, Any]]:
+        """Return a site's keys and its entry in the round's record.
+
+        Whatever another site would refuse in them is refused here, so that one site cannot end everybody's attempt.
+
+        Args:
+            attempt: which they must be of.
+            given: the digests of what the site was sent to train from.
+        """
         answer, advert = read_text(content, ANSWER, Answer), _own(content, ADVERT, Advert, site)
-        attempt = advert.attempt
-        meant = (attempt.run, attempt.stage, attempt.round, attempt.attempt, attempt.study_digest)
-        if meant != (self.run, self.model.stage, self.number, self.attempt, self.study_digest):
+        if advert.attempt != attempt:
             raise WireError("other-attempt", "the keys are of another attempt")
+        if advert.received != given:
+            raise WireError("other-model", "the site says that it was given something else than it was sent")
         if advert.patients != answer.patients or not advert.patients:
             raise WireError("malformed", "the signed counts of patients are not those of the answer")
         foreign = sorted(set(advert.patients) - (self.model.gate.permitted[site] - {LOCAL}))
@@ -76,6 +86,7 @@ class SecureAnswers:
             raise WireError("foreign-group", f"{len(foreign)} groups are not the site's: {foreign[0]:.120}")
         if not verifies(self.pinned.get(site), bytes.fromhex(advert.signature), advert.signed):
             raise WireError("unknown-signer", "the keys are not signed with the key that the roster pins")
+        _check_keys(advert)
         facts = {"metrics": read_metrics(content), "withheld": list(answer.withheld), "withdrawn": answer.withdrawn}
         return advert, {"code": OK, **facts, **({"spent": answer.spent.model_dump()} if answer.spent else {})}
 
@@ -126,6 +137,15 @@ class SecureAnswers:
         if not verifies(self.pinned.get(site), bytes.fromhex(signed.signature), data):
             raise WireError("unknown-signer", f"{key!r} is not signed with the key that the roster pins")
         return signed
+
+
+def _check_keys(advert: Advert) -> None:
+    """Refuse keys with which nobody can share a secret."""
+    try:
+        for key in (advert.cipher_key, advert.mask_key):
+            shared_secret(PROBE, bytes.fromhex(key))
+    except SecureKeyError as error:
+        raise WireError(error.code, str(error)) from None
 
 
 def _own(content: RecordDict, key: str, kind: type[Named], site: str) -> Named:

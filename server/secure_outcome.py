@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.parameters import DOMAIN_PREFIX
-from common.records import NOTHING_TO_TRAIN, OK
+from common.records import OK, SITS_OUT
 from common.settings.stages import Stage
 from server.aggregation.secure import MaskedSum
 from server.aggregation.weighted import SpooledUpdate
@@ -41,7 +41,7 @@ class SecureOutcome:
         for site, entry in sorted(self.trained.entries.items()):
             full = self._entry(site, entry)
             outcome.sites[site] = full
-            if full["code"] not in (OK, NOTHING_TO_TRAIN):
+            if full["code"] not in {OK, *SITS_OUT}:
                 outcome.faults.append(SiteFault(site, full["code"], self.stage, self.number))
             heads = self.transcript.clear(site)
             if full["code"] == OK and heads is not None:

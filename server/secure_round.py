@@ -16,8 +16,9 @@ from flwr.app.message_type import MessageType
 
 from common.errors import FederationError
 from common.logs import logger
-from common.parameters import StateDict, by_group
-from common.records import NOTHING_TO_TRAIN, Declared, WireError, pack_text, size_bytes
+from common.parameters import NORMS, StateDict, by_group, group_of
+from common.records import OK, SITS_OUT, Declared, WireError, pack_text, size_bytes
+from common.secure.given import attempt_of, given_by
 from common.secure.groups import masked_groups
 from common.secure.messages import (
     AGREE,
@@ -39,20 +40,29 @@ from server.aggregation.secret_shares import Opened, ShareBook, SharesMissingErr
 from server.aggregation.secure import MaskedSum
 from server.events import Listener, SiteAnswered, ignore
 from server.one_round import OneRound, Outcome
+from server.result import SiteFault
 from server.secure_answers import SecureAnswers
 from server.secure_outcome import SUM, SecureOutcome
 from server.secure_phase import Phase, good_answer
-from server.secure_transcript import Agreed, Masked, Shares, Shown, Trained, Transcript
+from server.secure_transcript import Agreed, Masked, Shares, Shown, Traffic, Trained, Transcript
 
 log = logger(__name__)
 
 
 class SecureSumError(FederationError):
-    """A round's sum cannot be opened; no site's update was."""
+    """A round's sum cannot be opened; no site's update was. `left` holds the sites that failed, with their codes."""
+
+    def __init__(self, message: str, left: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 class _AttemptOverError(Exception):
-    """Too few sites are left before anything was revealed; another attempt may follow."""
+    """Too few sites are left before anything was revealed, for some have `left`; another attempt may follow."""
+
+    def __init__(self, message: str, left: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 @dataclass(frozen=True)
@@ -71,21 +81,30 @@ class SecureRound:
         """Play the phases that are not on disk yet and return the sum as one update, heads in clear as others.
 
         Raises:
-            SecureSumError: where too few sites stay, in every attempt that the study allows.
+            SecureSumError: where too few sites stay, in every attempt that the study allows; who left the last one is
+                in the journal.
         """
-        reason = ""
+        try:
+            return self._play(on_event)
+        except SecureSumError as error:
+            for site, code in sorted(error.left.items()):
+                self.one.journal.note_fault(SiteFault(site, code, self.one.model.stage, self.one.number))
+            raise
+
+    def _play(self, on_event: Listener) -> Outcome:
+        reason, left = "", dict[str, str]()
         for _ in range(self.study.secure_aggregation.attempts):
             transcript = Transcript.latest(self.one.journal.out, self.one.model.stage, self.one.number)
             try:
                 outcome = _Attempt(self, transcript).play()
             except _AttemptOverError as over:
-                reason = str(over)
+                reason, left = str(over), dict(over.left)
                 log.warning("%s: attempt %d is over: %s", self.name, transcript.attempt, reason)
                 transcript.abandon(reason)
             else:
                 self._tell(outcome, on_event)
                 return outcome
-        raise SecureSumError(f"{self.name}: no secure sum: {reason}")
+        raise SecureSumError(f"{self.name}: no secure sum: {reason}", left)
 
     @property
     def name(self) -> str:
@@ -96,6 +115,18 @@ class SecureRound:
     def study(self) -> Study:
         """The study."""
         return self.one.journal.study
+
+    @property
+    def sent(self) -> StateDict:
+        """What the sites start from: norms are those of the stage's beginning, for whoever begins and whenever.
+
+        So all sites began with the same, and can say so to each other.
+        """
+        model = self.one.model
+        return {
+            name: model.initial[name] if group_of(name, model.grouping) == NORMS else tensor
+            for name, tensor in self.tensors.items()
+        }
 
     @property
     def needed(self) -> int:
@@ -115,10 +146,7 @@ class _Attempt:
 
     def __init__(self, of: SecureRound, transcript: Transcript) -> None:
         self.of, self.transcript, self.one, self.settings = of, transcript, of.one, of.study.secure_aggregation
-        journal = of.one.journal
-        self.answers = SecureAnswers(
-            journal.run, of.study.digest, of.one.model, of.one.number, transcript.attempt, of.pinned
-        )
+        self.answers = SecureAnswers(of.one.model, of.pinned)
 
     def play(self) -> Outcome:
         """Play what is left of the attempt."""
@@ -153,10 +181,13 @@ class _Attempt:
             return enough and len(adverts) >= self.of.needed
 
         beside = {ATTEMPT: pack_text(AttemptNumber(attempt=self.transcript.attempt))}
-        for reply, bytes_down in self.one.ask(self.of.tensors, beside, satisfied):
+        asked = self.one.ask(self.of.sent, beside, satisfied)
+        attempt = attempt_of(asked.task, self.transcript.attempt)
+        for reply, bytes_down in asked.replies:
             site = by_node[reply.node]
+            given = given_by(asked.task, asked.groups[site])
             try:
-                adverts[site], entries[site] = self.answers.advert(site, good_answer(site, reply))
+                adverts[site], entries[site] = self.answers.advert(site, good_answer(site, reply), attempt, given)
             except WireError as error:
                 entries[site] = {"code": error.code}
             if withdrawn := entries[site].pop("withdrawn", 0):
@@ -166,7 +197,8 @@ class _Attempt:
         if len(adverts) < self.of.needed:
             codes = ", ".join(f"{site}: {entry['code']}" for site, entry in sorted(entries.items()))
             raise SecureSumError(
-                f"{self.of.name}: a secure sum needs {self.of.needed} sites, {len(adverts)} trained ({codes})"
+                f"{self.of.name}: a secure sum needs {self.of.needed} sites, {len(adverts)} trained ({codes})",
+                {site: entry["code"] for site, entry in entries.items() if entry["code"] not in {OK, *SITS_OUT}},
             )
         shown = Adverts(adverts=tuple(adverts[site] for site in sorted(adverts)))
         trained = Trained(adverts=shown, entries=entries, sat_out=_sat_out(entries))
@@ -178,7 +210,7 @@ class _Attempt:
         dealt, traffic = self._phase(SHARES, dict.fromkeys(self.adverts.by_site, content)).collect(
             lambda site, answer: self.answers.dealt(site, answer, self.adverts)
         )
-        self._require(len(dealt), "dealt shares")
+        self._require(len(dealt), "dealt shares", traffic)
         shares = Shares(dealt=dealt, traffic=traffic)
         self.transcript.keep(shares)
         return shares
@@ -199,10 +231,10 @@ class _Attempt:
             for site, mine in boxes.items()
         }
         kept, traffic = self._phase(MASKED, contents).collect(keep)
-        self._require(len(kept), "sent masked numbers")
+        self._require(len(kept), "sent masked numbers", traffic)
         masked = Masked(against=kept, traffic=traffic)
         if not masked_groups(self.adverts, masked.survivors):
-            raise _AttemptOverError("no parameter group is held by three survivors")
+            raise _AttemptOverError("no parameter group is held by three survivors", traffic.left)
         self.transcript.keep(masked)
         return masked
 
@@ -213,11 +245,11 @@ class _Attempt:
         against = {site: each.signature for site, each in masked.against.items()}
         content = RecordDict({AGREE: pack_text(Survivors(attempt=self.attempt, signatures=against))})
         missing = [site for site in masked.survivors if site not in before.agreements]
-        new, _ = self._phase(AGREE, dict.fromkeys(missing, content)).collect(
+        new, traffic = self._phase(AGREE, dict.fromkeys(missing, content)).collect(
             lambda site, answer: self.answers.agreement(site, answer, signed)
         )
         agreed = Agreed(agreements=before.agreements | new)
-        self._require(len(agreed.agreements), "signed the list of survivors")
+        self._require(len(agreed.agreements), "signed the list of survivors", traffic)
         self.transcript.keep(agreed)
         return agreed
 
@@ -227,20 +259,21 @@ class _Attempt:
         content = RecordDict({UNMASK: pack_text(Signatures(attempt=self.attempt, signatures=signatures))})
         shown = self.transcript.read(Shown) or Shown()
         self.transcript.keep(shown)
-        reason = ""
+        reason, left = "", dict[str, str]()
         for _ in range(1 + self.settings.attempts):
             try:
                 return book.open(shown.revealed)
             except SharesMissingError as missing:
                 reason = str(missing)
             asked = [site for site in signatures if site not in shown.revealed]
-            new, _traffic = self._phase(UNMASK, dict.fromkeys(asked, content)).collect(
+            new, traffic = self._phase(UNMASK, dict.fromkeys(asked, content)).collect(
                 lambda site, answer: self.answers.revealed(site, answer, book)
             )
-            shown = Shown(revealed=shown.revealed | new)
+            shown, left = Shown(revealed=shown.revealed | new), traffic.left
             self.transcript.keep(shown)
         raise SecureSumError(
-            f"{self.of.name}: the sum cannot be opened: {reason}; resume the run once more survivors are back"
+            f"{self.of.name}: the sum cannot be opened: {reason}; resume the run once more survivors are back",
+            left,
         )
 
     def _layout(self) -> dict[str, dict[str, Declared]]:
@@ -259,12 +292,12 @@ class _Attempt:
             needed=self.of.needed,
         )
 
-    def _require(self, sites: int, what: str) -> None:
+    def _require(self, sites: int, what: str, traffic: Traffic) -> None:
         """End the attempt where too few sites are left, unless shares have been shown."""
         if sites < self.of.needed and self.transcript.read(Shown) is None:
-            raise _AttemptOverError(f"{sites} sites {what}, {self.of.needed} must")
+            raise _AttemptOverError(f"{sites} sites {what}, {self.of.needed} must", traffic.left)
 
 
 def _sat_out(entries: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the sites that have nothing to learn from, sorted."""
-    return tuple(site for site, entry in sorted(entries.items()) if entry["code"] == NOTHING_TO_TRAIN)
+    """Return the sites that answered well and bring nothing to the stage, sorted."""
+    return tuple(site for site, entry in sorted(entries.items()) if entry["code"] in SITS_OUT)

@@ -19,10 +19,15 @@ from scipy.stats import chi2
 from client import secure_phases
 from client.app import make_app
 from client.config import load_site
+from client.privacy.withdrawal import withdraw_patient
 from client.training.tasks import Bench
 from common.parcel import unwrap
+from common.secure.signatures import sign
 from common.sequences import Sequence
 from common.study import Study
+from server.events import RoundFinished
+from server.journal import Journal
+from server.result import SiteFault
 from server.secure_transcript import Transcript
 from simulations.federation import run_federation
 from simulations.grid import InProcessGrid
@@ -59,6 +64,11 @@ def secure_study(tiny: SimpleNamespace, sites: Iterable[str] = SITES, more: str 
 
 def weights(out: Path, number: int = 1) -> dict[str, torch.Tensor]:
     return load_file(out / "rounds" / "generator" / str(number) / "global.safetensors")
+
+
+def faults_on_disk(out: Path) -> list[SiteFault]:
+    with Journal.look_into(out) as journal:
+        return [fault for fault, _ in journal.noted_faults()]
 
 
 def records(out: Path) -> list[dict[str, Any]]:
@@ -181,6 +191,8 @@ def test_three_sites_of_which_one_leaves_end_incomplete_and_uncover_nothing(
     assert result.status == "incomplete" and result.release is None
     assert "generator round 1" in str(result.reason)
     assert not (result.out / "rounds").exists() and not (result.out / "release").exists()
+    assert {(fault.site, fault.code) for fault in result.faults} == {("b", "node-error-2")}
+    assert {(fault.site, fault.round) for fault in faults_on_disk(result.out)} == {("b", 1)}
     assert_no_update_in(result.out, trained)
 
 
@@ -379,6 +391,147 @@ def test_a_site_whose_key_the_coordinators_roster_does_not_pin_is_left_out(
     assert result.status == "complete"
     assert [str(fault) for fault in result.faults] == ["b: unknown-signer (generator round 1)"]
     assert records(result.out)[0]["sites"]["b"]["code"] == "unknown-signer"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"cipher_key": "00" * 32}, "bad-key"),
+        ({"mask_key": "01" + "00" * 31}, "bad-key"),
+        ({"received": {"shared": "e" * 64}}, "other-model"),
+        ({"attempt": {"global_sha256": "f" * 64}}, "other-attempt"),
+    ],
+)
+def test_keys_that_the_other_sites_would_refuse_leave_one_site_out_and_the_round_goes_on(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: str
+) -> None:
+    """They are signed by a member; had they gone to the others, nobody would have dealt shares in any attempt."""
+    consortium = add_sites(tiny, SITES[:4])
+    advertise = secure_phases.Masking.advertise
+
+    def spoilt(self: Any, *given: Any) -> Any:
+        advert = advertise(self, *given)
+        if self.site != "b":
+            return advert
+        new = dict(changes)
+        if "attempt" in new:
+            new["attempt"] = advert.attempt.model_copy(update=new["attempt"])
+        advert = advert.model_copy(update=new)
+        return advert.model_copy(update={"signature": sign(self.key, advert.signed).hex()})
+
+    monkeypatch.setattr(secure_phases.Masking, "advertise", spoilt)
+    result = consortium.run(secure_study(tiny, SITES[:4]))
+    assert result.status == "complete"
+    assert [str(fault) for fault in result.faults] == [f"b: {code} (generator round 1)"]
+
+
+# ---- norms of each site's own
+
+
+def test_all_sites_begin_with_the_same_norms_and_sign_which_whenever_they_begin(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else norms of scale 0 at all sites but one would let that one's update stand out; here c begins twice."""
+    begun: list[tuple[str, str | None]] = []
+    advertise = secure_phases.Masking.advertise
+
+    def spy(self: Any, attempt: Any, rules: Any, patients: Any, received: Any) -> Any:
+        begun.append((self.site, received.get("norms")))
+        return advertise(self, attempt, rules, patients, received)
+
+    def build(*given: Any) -> torch.nn.Module:
+        model: Any = tiny.build(*given)
+        model.norm = torch.nn.LayerNorm(1)
+        model.LOCAL_NORMS = frozenset({"norm.weight", "norm.bias"})
+        return model
+
+    def moving(stage: Any) -> Any:
+        def build_step(model: Any, place: Any) -> Any:
+            step = tiny.linear_step()(stage)(model, place)
+            loss = step._loss
+            step._loss = lambda batch: loss(batch) + (model.norm.bias - batch.images[T1].mean()).square().sum()
+            return step
+
+        return build_step
+
+    def forget(event: Any) -> None:
+        if isinstance(event, RoundFinished) and event.round == 1:
+            for path in tiny.consortium.root.glob("sites/c/work/state/*/generator/*"):
+                path.unlink()
+
+    monkeypatch.setattr(secure_phases.Masking, "advertise", spy)
+    consortium = add_sites(tiny, SITES[:3])
+    study = tiny.make_study(
+        SITES[:3],
+        secure_aggregation=ENABLED,
+        gate="norm_limit = 0.0",
+        aggregation="local_norms = true",
+        stages__generator="rounds = 3\nlocal_steps = 3",
+    )
+    client = make_app(tiny.open_cached, Bench(build, moving, torch.device("cpu")))
+    result = run_federation(
+        study, consortium.sites, consortium.root / "run", on_event=forget, client=client, build=build
+    )
+    assert result.status == "complete" and result.faults == ()
+    assert len({digest for _, digest in begun}) == 1 and begun[0][1] is not None and len(begun) == 9
+    own = [load_file(path)["norm.bias"] for path in consortium.root.glob("sites/*/work/state/*/generator/3.local.*")]
+    assert len({float(bias) for bias in own}) == 3, "each site goes on with its own"
+
+
+# ---- withdrawn patients
+
+
+@pytest.mark.parametrize("moment", ["while it trains", "before the masks", "before another attempt"])
+def test_a_patient_who_is_withdrawn_before_the_update_leaves_is_in_no_sum(
+    tiny: SimpleNamespace,
+    trained: list[Any],
+    losing: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    consortium = add_sites(tiny, SITES[:3])
+    work = consortium.sites["c"].parent / "work"
+    place, name = {
+        "while it trains": (secure_phases, "_allowed"),
+        "before the masks": (Transcript, "keep_words"),
+        "before another attempt": (Transcript, "abandon"),
+    }[moment]
+    done = getattr(place, name)
+
+    def withdrawing(*given: Any) -> Any:
+        if moment != "while it trains" or given[1] == "c":
+            withdraw_patient(work, "patient-1")
+        return done(*given)
+
+    monkeypatch.setattr(place, name, withdrawing)
+    losing({"masked": ["b"]}, times=1)
+    result = consortium.run(secure_study(tiny, SITES[:3]))
+    assert result.status == "complete" and result.faults == ()
+    (record,) = records(result.out)
+    assert record["sites"]["c"]["patients"]["shared"] == 2
+    counts = [patients["shared"] for site, _, patients in trained if site == "c"]
+    assert counts[-1] == 2
+    (entry,) = json.loads((result.out / "withdrawn.json").read_text())
+    assert (entry["site"], entry["patients"], entry["rounds"]) == ("c", 1, [])
+
+
+def test_a_patient_who_is_withdrawn_after_the_masks_has_touched_that_round(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = add_sites(tiny, SITES[:3])
+    agree = secure_phases.Masking.agree
+
+    def withdrawing(self: Any, survivors: Any) -> Any:
+        if survivors.attempt.round == 2:
+            withdraw_patient(consortium.sites["c"].parent / "work", "patient-1")
+        return agree(self, survivors)
+
+    monkeypatch.setattr(secure_phases.Masking, "agree", withdrawing)
+    result = consortium.run(secure_study(tiny, SITES[:3], rounds="rounds = 3\nlocal_steps = 3"))
+    assert result.status == "complete"
+    assert [record["sites"]["c"]["patients"]["shared"] for record in records(result.out)] == [3, 3, 2]
+    (entry,) = json.loads((result.out / "withdrawn.json").read_text())
+    assert entry["rounds"] == [["generator", 1], ["generator", 2]]
 
 
 def test_an_update_beyond_the_clip_stays_at_the_site(tiny: SimpleNamespace) -> None:
