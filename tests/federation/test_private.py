@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from client import secure_phases
 from client.cli import app
 from client.privacy import accountant
 from client.privacy.ledger import Ledger
@@ -27,6 +28,7 @@ from common.sequences import Sequence
 from common.settings.stages import Stage
 from common.spent import Spent
 from common.study import parse_study
+from simulations.roster import ROSTER, keep_signing_key
 
 PRIVATE = 'stages = ["generator"]\nsampling_rate = 0.5\nnoise_multiplier = 2.0\nepsilon = 50.0'
 
@@ -128,6 +130,58 @@ def test_the_study_has_a_limit_of_its_own_over_all_its_runs(consortium: Any, tin
     again = consortium.run(study, out="again", bench=bench)
     assert again.status == "failed" and not again.faults
     assert len(Ledger(workdir(consortium, "a")).entries()) == 3
+
+
+# ---- under secure aggregation
+
+
+def masked_study(consortium: Any, tiny: Any, sites: str, **more: str) -> Any:
+    """A private study of `sites` under secure aggregation; each site gets a key and its own copy of the roster."""
+    for number, name in enumerate(sites):
+        consortium.add(name, number + 2, [Sequence.T1], shift=0.1 * number)
+        path = consortium.sites[name]
+        key = keep_signing_key(path.parent / "work")
+        path.write_text(f'signing_key = "{key}"\nroster = "{key.with_name(ROSTER)}"\n' + path.read_text())
+    return tiny.make_study(
+        list(sites), privacy=PRIVATE, secure_aggregation="enabled = true", gate="norm_limit = 0.0", **more
+    )
+
+
+def test_a_private_update_under_masks_is_paid_for_once_a_round_however_many_attempts_its_sum_takes(
+    tiny: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = tiny.consortium
+    study = masked_study(consortium, tiny, "abc", stages__generator="rounds = 2\nlocal_steps = 2")
+    mask, failed = secure_phases.Masking.mask, []
+
+    def failing(self: Any, boxes: Any, groups: Any) -> Any:
+        if self.site == "b" and not failed:
+            failed.append(self.folder.state().attempt.attempt)
+            raise ConnectionError("the power failed")
+        return mask(self, boxes, groups)
+
+    monkeypatch.setattr(secure_phases.Masking, "mask", failing)
+    result = consortium.run(study, bench=bench)
+    result.require_complete()
+    assert failed == [1] and result.faults == ()
+    for site in "abc":
+        assert [(entry.round, entry.steps) for entry in Ledger(workdir(consortium, site)).entries()] == [(1, 2), (2, 2)]
+    entries = [entry for record in records(consortium) for entry in record["sites"].values()]
+    assert len(entries) == 6 and all(entry["metrics"] == {} and entry["spent"] for entry in entries)
+    assert all(set(entry["patients"]) > {"shared"} for entry in entries), "noised heads may leave beside the sum"
+    told = load_release(result.release).manifest.privacy[Stage.GENERATOR]
+    assert sorted(told.sites) == ["a", "b", "c"] and told.sites["a"].steps == 4
+
+
+def test_a_site_whose_budget_is_spent_sits_out_of_a_secure_sum_without_fault(tiny: Any, bench: Bench) -> None:
+    consortium = tiny.consortium
+    study = masked_study(consortium, tiny, "abcd")
+    site_file = consortium.sites["a"]
+    site_file.write_text(site_file.read_text() + "epsilon_budget = 2.8\n")
+    result = consortium.run(study, bench=bench)
+    result.require_complete()
+    said = [record["sites"].get("a", {}).get("code") for record in records(consortium)]
+    assert said == ["ok", BUDGET_EXHAUSTED, None] and not result.faults
 
 
 def test_a_damaged_ledger_stops_private_training_at_that_site_alone(consortium: Any, tiny: Any, bench: Any) -> None:
