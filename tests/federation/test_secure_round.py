@@ -425,6 +425,30 @@ def test_keys_that_the_other_sites_would_refuse_leave_one_site_out_and_the_round
     assert [str(fault) for fault in result.faults] == [f"b: {code} (generator round 1)"]
 
 
+def test_a_later_stage_is_summed_over_sites_that_sign_the_same_plan_and_earlier_models(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed: list[dict[str, str]] = []
+    advertise = secure_phases.Masking.advertise
+
+    def spy(self: Any, attempt: Any, rules: Any, patients: Any, received: Any) -> Any:
+        signed.append(dict(received))
+        return advertise(self, attempt, rules, patients, received)
+
+    monkeypatch.setattr(secure_phases.Masking, "advertise", spy)
+    study = tiny.make_study(
+        SITES[:3],
+        secure_aggregation=ENABLED,
+        gate="norm_limit = 0.0",
+        stages__generator=ONE_ROUND,
+        stages__synthesiser=ONE_ROUND,
+    )
+    result = add_sites(tiny, SITES[:3]).run(study)
+    assert result.status == "complete" and result.faults == () and len(signed) == 6
+    assert len({each["plan"] for each in signed}) == 1
+    assert len({each["earlier/generator"] for each in signed[3:]}) == 1
+
+
 # ---- norms of each site's own
 
 
