@@ -277,8 +277,7 @@ class OneRound:
 
     def note_withdrawn(self, site: str, patients: int) -> None:
         """Write down that patients of a site are withdrawn, who may have been in any round that it contributed to."""
-        if self.journal.requests.withdraw_patients(site, patients, self.journal.rounds_of(site)):
-            self.journal.copy_withdrawals()
+        self.journal.note_withdrawn(site, patients)
 
 
 def _lacks_tensors(reply: Reply) -> bool:

@@ -164,6 +164,9 @@ class _Run:
         roster = call_roll(self.exchange, self.study, nodes, self.journal.run)
         for fault in roster.faults:
             self.journal.note_fault(fault)
+        for member in roster.members.values():
+            if member.withdrawn:
+                self.journal.note_withdrawn(member.site, member.withdrawn)
         self.faults += roster.faults
         self.holdings = Holdings({site: member.holds for site, member in roster.members.items()})
         self._require("the inventory", set(roster.members), set(roster.members), set())
