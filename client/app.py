@@ -14,7 +14,7 @@ from client.assessment.answer import AssessorOf, assess_once
 from client.config import SiteConfig, load_site
 from client.privacy.outbound import allow_inventory, allow_update, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
-from client.secure_phases import advertise, answer_phase
+from client.secure_phases import NOTHING_MAY_LEAVE, advertise, answer_phase
 from client.site import Site, open_site
 from client.stopping import refuse_if_stopped, stop_run
 from client.training.coded_update import code_update, keep_residuals, load_residuals
@@ -178,6 +178,9 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     if received is None:
         lacking = Answer(site=site.name, code=NEEDS_TENSORS, holds=state.held.digests())
         return RecordDict({ANSWER: pack_text(lacking)})
+    if task.study.privacy.covers(task.stage) and state.kept.has_under_another_policy(task, site.cohort):
+        # training it once more would spend the patients' privacy twice
+        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NOTHING_MAY_LEAVE))})
     model.load_state_dict(received, strict=False)
     if task.study.secure_aggregation.enabled:
         return _answer_securely(message.content, load_site(_site_file(context)), site, task, model, bench)
