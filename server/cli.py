@@ -135,8 +135,8 @@ def withdraw(
 ) -> None:
     """Leave a site out of every later round, and say which rounds and releases it touched.
 
-    A patient is withdrawn at the site, by `gliofed-client withdraw`; a run that goes on hears of it with the site's next
-    answer, one that is over by `--patients`, which takes their number alone.
+    A patient is withdrawn at the site, by `gliofed-client withdraw`; a run that goes on hears of it with the site's
+    next answer, one that is over by `--patients`, which takes their number alone.
     """
     from server.steering import withdraw as withdraw_site
 

@@ -184,8 +184,8 @@ class _Run:
     def _lacking(self, answered: set[str]) -> str | None:
         """Return what a round still lacks, None where it may count.
 
-        A site that has nothing to learn a stage from, and says so, answered well; but somebody must contribute. One that
-        has no privacy left to spend is not asked again, and is missing: what it knows is no longer learnt.
+        A site that has nothing to learn a stage from, and says so, answered well; but somebody must contribute. One
+        that has no privacy left to spend is not asked again, and is missing: what it knows is no longer learnt.
         """
         federation = self.study.federation
         missing = sorted(set(federation.required) - answered)

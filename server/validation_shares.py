@@ -1,4 +1,4 @@
-"""Whether a table of validation patients holds what it must: shares of patients. What is none could outweigh them all."""
+"""Whether a table of validation patients holds shares of them: what is no share could outweigh all others."""
 
 from __future__ import annotations
 

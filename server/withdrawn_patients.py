@@ -1,4 +1,4 @@
-"""Patients who were withdrawn at their site: every good answer of it to a run says how many, and the journal keeps it."""
+"""Patients who were withdrawn at their site: its answers to a run say how many, and the journal keeps it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.journal import Journal
 
 
 def note_withdrawn(journal: Journal, site: str, content: RecordDict | None) -> None:
-    """Write down how many patients an answer of `site` says are withdrawn; an answer that cannot be read says nothing."""
+    """Write down how many patients are withdrawn by an answer of `site`; one that cannot be read says nothing."""
     try:
         answer = None if content is None else read_text(content, ANSWER, Answer)
     except WireError:

@@ -197,7 +197,7 @@ class Journal(OpenRounds, Endings):
             )
 
     def _copy_all(self) -> None:
-        """Write every copy anew that is missing or torn; drop updates that no journal knows or that have gone into a sum."""
+        """Write every copy anew that is missing or torn; drop updates that no journal knows or that were summed."""
         copies.write_copy(self.out / copies.STUDY, to_toml(self.study))
         records = self._all_records()
         if self.planned:
