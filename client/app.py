@@ -14,7 +14,7 @@ from client.assessment.answer import AssessorOf, assess_once
 from client.config import SiteConfig, load_site
 from client.privacy.outbound import allow_inventory, allow_update, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
-from client.secure_phases import advertise, answer_phase
+from client.secure_phases import NOTHING_MAY_LEAVE, advertise, answer_phase
 from client.site import Site, open_site
 from client.stopping import refuse_if_stopped, stop_run
 from client.training.coded_update import code_update, keep_residuals, load_residuals
@@ -152,13 +152,16 @@ def _answer_query(message: Message, context: Context, opened: _Opened) -> Record
     site = opened.get(context, question.study, question.study_digest)
     inventory, greys = allow_inventory(site.inventory, site.greys, site.policy, question.study)
     holds = SiteState.of(site, question.run).held.digests() if question.run else ()
-    return RecordDict({ANSWER: pack_text(Answer(site=site.name, inventory=inventory, greys=greys, holds=holds))})
+    gone = withdrawn_from(site.workdir, question.run) if question.run else 0
+    answer = Answer(site=site.name, inventory=inventory, greys=greys, holds=holds, withdrawn=gone)
+    return RecordDict({ANSWER: pack_text(answer)})
 
 
 def _answer_stop(message: Message, context: Context) -> RecordDict:
     config = load_site(_site_file(context))
-    stop_run(config.workdir, read_text(message.content, TASK, StopOrder).run)
-    return RecordDict({ANSWER: pack_text(Answer(site=config.name))})
+    run = read_text(message.content, TASK, StopOrder).run
+    stop_run(config.workdir, run)
+    return RecordDict({ANSWER: pack_text(Answer(site=config.name, withdrawn=withdrawn_from(config.workdir, run)))})
 
 
 def _answer_task(message: Message, context: Context, opened: _Opened, bench: Bench) -> RecordDict:
@@ -176,6 +179,9 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     if received is None:
         lacking = Answer(site=site.name, code=NEEDS_TENSORS, holds=state.held.digests())
         return RecordDict({ANSWER: pack_text(lacking)})
+    if task.study.privacy.covers(task.stage) and state.kept.has_under_another_policy(task, site.cohort):
+        # training it once more would spend the patients' privacy twice
+        return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NOTHING_MAY_LEAVE))})
     model.load_state_dict(received, strict=False)
     if task.study.secure_aggregation.enabled:
         return _answer_securely(message.content, load_site(_site_file(context)), site, task, model, bench)
@@ -212,7 +218,8 @@ def _answer_assessment(
     if held.missing(request.weights.values()):
         return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_TENSORS, holds=held.digests()))})
     findings = assess_once(site, request, bench, assessor_of)
-    return RecordDict({ANSWER: pack_text(Answer(site=site.name)), FINDINGS: pack_text(findings)})
+    answer = Answer(site=site.name, withdrawn=withdrawn_from(site.workdir, request.run))
+    return RecordDict({ANSWER: pack_text(answer), FINDINGS: pack_text(findings)})
 
 
 def _take_in(content: RecordDict, held: HeldTensors, task: Task, model: nn.Module, bench: Bench) -> None:

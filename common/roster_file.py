@@ -56,6 +56,16 @@ class RosterSite(Frozen):
                 raise ValueError("must be a key of EC P-384 or Ed25519")
         return pem
 
+    @property
+    def public_bytes(self) -> bytes | None:
+        """The key itself, whatever text it is written as: its SubjectPublicKeyInfo in DER."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+        if self.signing_key is None:
+            return None
+        key = load_pem_public_key(self.signing_key.encode())
+        return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
 
 class Roster(Frozen):
     """The admitted sites, by name."""
@@ -68,8 +78,9 @@ class Roster(Frozen):
         for site in self.sites:
             if not SITE_NAME.fullmatch(site):
                 raise ValueError(f"sites: {site!r} must be lower-case letters, digits and hyphens")
-        for what in ("node", "signing_key"):
-            given = [value for entry in self.sites.values() if (value := getattr(entry, what)) is not None]
+        entries = self.sites.values()
+        for what, values in (("node", [e.node for e in entries]), ("signing_key", [e.public_bytes for e in entries])):
+            given = [value for value in values if value is not None]
             if len(set(given)) != len(given):
                 raise ValueError(f"sites: two sites have the same {what}; each needs its own")
         return self

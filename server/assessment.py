@@ -6,7 +6,6 @@ site that was silent may speak, and the others repeat the answers that they keep
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +43,7 @@ from server.exchange import Exchange, Reply
 from server.holdings import Holdings
 from server.journal import Journal
 from server.roster import Roster
+from server.withdrawn_patients import note_withdrawn
 
 log = logger(__name__)
 
@@ -122,7 +122,7 @@ def _ask(
     exchange: Exchange, journal: Journal, plan: Plan, roster: Roster, weights: Weights, holdings: Holdings
 ) -> Iterator[Reply]:
     """Ask every member, with the models that it is not known to hold; one that lacks some is asked once more."""
-    study, began, models = journal.study, time.monotonic(), EarlierModels(weights)
+    study, models = journal.study, EarlierModels(weights)
     request = AssessmentRequest(
         run=journal.run,
         study=study,
@@ -135,19 +135,17 @@ def _ask(
         records: dict[str, ArrayRecord | ConfigRecord] = {TASK: pack_text(request)}
         return RecordDict({**records, **models.lacking(holdings.of(site))})
 
-    again: dict[int, RecordDict] = {}
+    def again(reply: Reply) -> RecordDict | None:
+        if _code(reply) != NEEDS_TENSORS:
+            return None
+        site = roster.site_of(reply.node)
+        holdings.note(site, reply.content, models.digests.values())
+        return content(site)
+
     first = {member.node: content(site) for site, member in roster.members.items()}
-    deadline_s = study.assessment.deadline_s
-    for reply in exchange.ask(first, MessageType.EVALUATE, GROUP, deadline_s):
-        if _code(reply) == NEEDS_TENSORS:
-            site = roster.site_of(reply.node)
-            holdings.note(site, reply.content, models.digests.values())
-            again[reply.node] = content(site)
-        else:
-            yield reply
-    if again:
-        left_s = max(deadline_s - (time.monotonic() - began), 0.1)
-        yield from exchange.ask(again, MessageType.EVALUATE, GROUP, left_s)
+    for reply in exchange.ask(first, MessageType.EVALUATE, GROUP, study.assessment.deadline_s, again=again):
+        note_withdrawn(journal, roster.site_of(reply.node), reply.content)
+        yield reply
 
 
 def _code(reply: Reply) -> str:

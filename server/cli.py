@@ -127,16 +127,20 @@ def stop(run: RunArgument) -> None:
 @app.command(epilog=console.epilog(f"{PROGRAM} withdraw RUN --site hospital-a"))
 def withdraw(
     run: RunArgument,
-    site: Annotated[str, typer.Option(show_default=False, help="The site that goes.")],
+    site: Annotated[str, typer.Option(show_default=False, help="The site that goes, or whose patients do.")],
+    patients: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="So many of its patients by now, not the site.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Leave a site out of every later round, and say which rounds and releases it touched.
 
-    A patient is withdrawn at the site, by `gliofed-client withdraw`.
+    A patient is withdrawn at the site, by `gliofed-client withdraw`; a run that goes on hears of it with the site's
+    next answer, one that is over by `--patients`, which takes their number alone.
     """
     from server.steering import withdraw as withdraw_site
 
-    entry = withdraw_site(run, site)
+    entry = withdraw_site(run, site, patients)
     if as_json:
         console.print_json(entry)
     else:

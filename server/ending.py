@@ -16,6 +16,7 @@ from server.contract import contract_of
 from server.exchange import Exchange
 from server.journal import Journal
 from server.result import COMPLETE, RunResult, SiteFault
+from server.withdrawn_patients import note_withdrawn
 
 log = logger(__name__)
 
@@ -48,5 +49,6 @@ def stop_sites(exchange: Exchange, journal: Journal, nodes: Mapping[str, int]) -
     order = RecordDict({TASK: pack_text(StopOrder(run=journal.run))})
     heard = exchange.tell(dict.fromkeys(nodes.values(), order), f"{MessageType.QUERY}.{STOP}", STOP, STOP_PATIENCE_S)
     for site, node in sorted(nodes.items()):
+        note_withdrawn(journal, site, heard.get(node))
         if node not in heard:
             log.warning("%s has not said that it stopped; it finishes its round, which counts nowhere", site)

@@ -169,17 +169,23 @@ class Exchange:
         for node in sorted(question.open):
             yield Reply(node, question.open[node].code, None, question.waited_s)
 
-    def tell(self, contents: Mapping[int, RecordDict], message_type: str, group: str, deadline_s: float) -> set[int]:
-        """Send each node a message, even behind one that it has not answered; return who answered in time."""
+    def tell(
+        self, contents: Mapping[int, RecordDict], message_type: str, group: str, deadline_s: float
+    ) -> dict[int, RecordDict | None]:
+        """Send each node a message, even behind one that it has not answered; return what came in time, by node.
+
+        An answer that does not hold what it promises is None.
+        """
         sent = {node: self._push(node, contents[node], message_type, group, deadline_s) for node in sorted(contents)}
         waiting = {identifier: node for node, identifier in sent.items() if identifier}
-        answered: set[int] = set()
+        answered: dict[int, RecordDict | None] = {}
         began = time.monotonic()
         while waiting and time.monotonic() - began < deadline_s:
             arrived = list(self._grid.pull_messages(list(waiting)))
             for message in arrived:
                 node = waiting.pop(message.metadata.reply_to_message_id)
-                answered |= set() if message.has_error() else {node}
+                if not message.has_error():
+                    answered[node] = _answered(node, message, time.monotonic() - began).content
             if waiting and not arrived:
                 time.sleep(FIRST_PAUSE_S)
         return answered

@@ -1,5 +1,7 @@
 """The gate that every update passes before it counts: of this round, declared tensors of permitted groups, finite.
 
+A table of validation patients holds shares of them and nothing else.
+
 What can only be judged beside the other sites' updates is in `server.update_norms`.
 """
 
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, RecordDict
 
-from common.parameters import LOCAL, PLAIN, Grouping, StateDict, group_of
+from common.parameters import LOCAL, PLAIN, STATISTICS, Grouping, StateDict, group_of
 from common.records import (
     ANSWER,
     OK,
@@ -25,6 +27,7 @@ from common.records import (
     unpack_tensors,
 )
 from common.spent import Spent
+from server.validation_shares import false_shares
 
 Unpack = Callable[[ArrayRecord, Mapping[str, Declared]], StateDict]
 
@@ -91,6 +94,8 @@ class Gate:
         broken = sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
         if broken:
             raise WireError("not-finite", f"{site} sent NaN or infinity in {len(broken)} tensors: {broken[0]:.120}")
+        if STATISTICS in answer.patients:
+            _refuse_false_shares(site, tensors)
         return Accepted(
             tensors, answer.patients, read_metrics(content), answer.withheld, answer.withdrawn, answer.spent
         )
@@ -101,6 +106,13 @@ class Gate:
             for name, declared in self.declared.items()
             if declared.is_floating and group_of(name, self.grouping) in answer.patients
         }
+
+
+def _refuse_false_shares(site: str, tensors: StateDict) -> None:
+    """Raise WireError where a table of validation patients is none: statistics have no norm to be held against."""
+    wrong = false_shares(tensors[f"{STATISTICS}.decisions"].numpy(), tensors[f"{STATISTICS}.scores"].numpy())
+    if wrong is not None:
+        raise WireError("out-of-range", f"{site} sent a table of validation patients in which {wrong}")
 
 
 def _named(key: RoundKey) -> str:

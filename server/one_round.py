@@ -16,6 +16,7 @@ from common.parameters import NORMS, StateDict
 from common.plan import Plan
 from common.records import (
     ANSWER,
+    BUDGET_EXHAUSTED,
     NEEDS_TENSORS,
     OK,
     SITS_OUT,
@@ -54,13 +55,15 @@ class Outcome:
         updates: accepted, and in the journal.
         sites: site → its entry in the round's record.
         faults: sites that were asked and gave no update that counts.
-        sat_out: sites that have nothing to learn the stage from, or no privacy left to spend on it.
+        sat_out: sites that have nothing to learn the stage from.
+        exhausted: sites that have no privacy left to spend on it.
     """
 
     updates: list[SpooledUpdate] = field(default_factory=list)
     sites: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[SiteFault] = field(default_factory=list)
     sat_out: set[str] = field(default_factory=set)
+    exhausted: set[str] = field(default_factory=set)
 
     @property
     def contributed(self) -> set[str]:
@@ -71,7 +74,7 @@ class Outcome:
         """Return what came in from sites that were not withdrawn meanwhile."""
         sites = {site: _went(entry) if site in withdrawn else entry for site, entry in self.sites.items()}
         updates = [update for update in self.updates if update.site not in withdrawn]
-        return Outcome(updates, sites, self.faults, self.sat_out)
+        return Outcome(updates, sites, self.faults, self.sat_out, self.exhausted)
 
 
 def _went(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +262,7 @@ class OneRound:
                     return self._accept(site, admitted, key, entry, outcome)
                 code = admitted
         if code in SITS_OUT:
-            outcome.sat_out.add(site)
+            (outcome.exhausted if code == BUDGET_EXHAUSTED else outcome.sat_out).add(site)
         else:
             self._note_fault(SiteFault(site, code, self.model.stage, self.number), outcome)
         return {"code": code} | ({"refusal": refusal} if refusal else {}) | entry
@@ -287,8 +290,7 @@ class OneRound:
 
     def note_withdrawn(self, site: str, patients: int) -> None:
         """Write down that patients of a site are withdrawn, who may have been in any round that it contributed to."""
-        if self.journal.requests.withdraw_patients(site, patients, self.journal.rounds_of(site)):
-            self.journal.copy_withdrawals()
+        self.journal.note_withdrawn(site, patients)
 
 
 def _lacks_tensors(reply: Reply) -> bool:

@@ -12,12 +12,17 @@ from common.parameters import STATISTICS
 from common.release import Calibration, IdentifierFacts
 from common.settings.stages import IdentifierStage, Stage
 from server.journal import Journal
+from server.validation_shares import false_shares
 
 Counts = NDArray[np.float64]
 
 NOBODY_KEPT = "the study's own: no patients were kept for validation"
 NOBODY_SENT = "the study's own: no site has enough validation patients for their counts to leave it"
+NO_SHARES = "the study's own: what the sites' validation patients sum to is no share of them"
 ONE_STATUS = "the study's own: all validation patients have the same status"
+
+FIXED_POINT_SLACK = 0.1
+"""How far sums of shares may be off that were formed in fixed point of few bits, under masks, where no gate looks."""
 
 
 def identifier_facts(journal: Journal) -> IdentifierFacts | None:
@@ -45,6 +50,8 @@ def fitted_facts(
         decisions, scores: means over all validation patients, as `common.nets.validation_table` says.
         behind: site → its validation patients.
     """
+    if false_shares(decisions, scores, FIXED_POINT_SLACK) is not None:
+        return _unfitted(settings, NO_SHARES, behind)
     best = best_operating_point(decisions)
     if best is None:
         return _unfitted(settings, ONE_STATUS, behind)

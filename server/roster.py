@@ -26,13 +26,17 @@ INVENTORY = "inventory"
 
 @dataclass(frozen=True)
 class Member:
-    """One site that answered: its node, what it says it has, and what it still holds of the run's tensors."""
+    """One site that answered: its node, what it says it has, and what it still holds of the run's tensors.
+
+    `withdrawn` counts its patients of earlier rounds of the run that have been withdrawn since.
+    """
 
     site: str
     node: int
     inventory: SiteInventory
     greys: Mapping[Sequence, Greys]
     holds: frozenset[str] = frozenset()
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,4 +112,4 @@ def _read(reply: Reply, site: str, study: Study) -> Member | str:
     inventory = answer.inventory
     if inventory is None or inventory.site != site or not set(inventory.sequences) <= set(study.sequences):
         return "malformed-inventory"
-    return Member(site, reply.node, inventory, answer.greys, frozenset(answer.holds))
+    return Member(site, reply.node, inventory, answer.greys, frozenset(answer.holds), answer.withdrawn)

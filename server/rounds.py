@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from common.assessment.dossier import Dossier
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
+from common.records import BUDGET_EXHAUSTED
 from common.settings.stages import Stage
 from common.study import Study
 from server.aggregation.global_state import Aggregator, GlobalState
@@ -163,9 +164,12 @@ class _Run:
         roster = call_roll(self.exchange, self.study, nodes, self.journal.run)
         for fault in roster.faults:
             self.journal.note_fault(fault)
+        for member in roster.members.values():
+            if member.withdrawn:
+                self.journal.note_withdrawn(member.site, member.withdrawn)
         self.faults += roster.faults
         self.holdings = Holdings({site: member.holds for site, member in roster.members.items()})
-        self._require("the inventory", set(roster.members), set(roster.members))
+        self._require("the inventory", set(roster.members), set(roster.members), set())
         if not self.journal.planned:
             members = roster.members.values()
             plan = Plan(study_digest=self.study.digest, inventory=tuple(member.inventory for member in members))
@@ -177,10 +181,11 @@ class _Run:
         self.missed = frozenset(fault.site for fault in roster.faults if fault.code in ABSENT)
         return roster.planned(plan, self.nodes), plan
 
-    def _lacking(self, contributed: set[str], answered: set[str]) -> str | None:
+    def _lacking(self, answered: set[str]) -> str | None:
         """Return what a round still lacks, None where it may count.
 
-        A site that has nothing to learn a stage from, and says so, answered well; but somebody must contribute.
+        A site that has nothing to learn a stage from, and says so, answered well; but somebody must contribute. One
+        that has no privacy left to spend is not asked again, and is missing: what it knows is no longer learnt.
         """
         federation = self.study.federation
         missing = sorted(set(federation.required) - answered)
@@ -190,11 +195,12 @@ class _Run:
             return f"reached {len(answered)} sites of a quorum of {federation.quorum}"
         return None
 
-    def _require(self, where: str, contributed: set[str], answered: set[str]) -> None:
+    def _require(self, where: str, contributed: set[str], answered: set[str], exhausted: set[str]) -> None:
         """End the run where the round does not count."""
-        lacking = self._lacking(contributed, answered)
+        lacking = self._lacking(answered)
         if lacking:
-            raise _RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lacking}")
+            spent = f"; no privacy is left to spend at {', '.join(sorted(exhausted))}" if exhausted else ""
+            raise _RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lacking}{spent}")
         if not contributed:
             raise _RunOverError(FAILED, f"{where}: no site has anything to learn from; leave the stage out")
 
@@ -217,9 +223,11 @@ class _Run:
         one = self._open_round(model, plan, roster, number, last.record)
         outcome = self._outcome(one, last.state.tensors, past)
         self.faults += outcome.faults
-        sat_out |= outcome.sat_out
+        exhausted = _exhausted(past) | outcome.exhausted
+        sat_out |= outcome.sat_out | exhausted
         if not model.optional:
-            self._require(f"{stage} round {number}", outcome.contributed, outcome.contributed | sat_out)
+            answered = outcome.contributed | (sat_out - exhausted)
+            self._require(f"{stage} round {number}", outcome.contributed, answered, exhausted)
         state = aggregator.advance(last.state, outcome.updates)
         raised = alarms(outcome.sites, past)
         for alarm in raised:
@@ -254,13 +262,14 @@ class _Run:
     ) -> OneRound:
         """Choose whom a round asks: the members that have something to learn and were not withdrawn."""
         sat_out, withdrawn = set(before["sat_out"]), self.journal.requests.withdrawn_sites()
+        exhausted = _exhausted(self.journal.records(model.stage))
         asked = {site: each.node for site, each in roster.members.items() if site not in sat_out | withdrawn}
         self.on_event(RoundStarted(model.stage, number, model.settings.rounds, tuple(asked)))
         absent = self.missed | {site for site, entry in before.get("sites", {}).items() if entry["code"] in ABSENT}
         self.missed = frozenset()
 
         def lacking(contributed: set[str], newly_out: set[str]) -> str | None:
-            return None if model.optional else self._lacking(contributed, contributed | sat_out | newly_out)
+            return None if model.optional else self._lacking(contributed | (sat_out - exhausted) | newly_out)
 
         return OneRound(self.exchange, self.journal, model, plan, number, asked, absent, lacking, self.holdings)
 
@@ -303,3 +312,9 @@ def mean_metrics(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         name: sum(weight * value for weight, value in parts) / sum(weight for weight, _ in parts)
         for name, parts in sorted(sums.items())
     }
+
+
+def _exhausted(records: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the sites that said in a stage's rounds that they have no privacy left to spend on it."""
+    entries = (entry for record in records for entry in record["sites"].items())
+    return {site for site, entry in entries if entry["code"] == BUDGET_EXHAUSTED}

@@ -1,4 +1,4 @@
-"""What people at the coordinator do to a run from another process: look, pause, resume, stop, withdraw a site."""
+"""What people at the coordinator do to a run from another process: look, pause, resume, stop, withdraw."""
 
 from __future__ import annotations
 
@@ -53,8 +53,11 @@ def resume(out: Path, superlink: str | None, app: Path) -> str:
     return resubmit(out, superlink, app)
 
 
-def withdraw(out: Path, site: str) -> dict[str, Any]:
+def withdraw(out: Path, site: str, patients: int | None = None) -> dict[str, Any]:
     """Leave a site out of every later round; return the rounds and releases that it touched.
+
+    With `patients`, note instead that so many of its patients, all told, are withdrawn by now: a site says so with its
+    answers, but nobody asks it once the run is over.
 
     Raises:
         StudyError: where the study does not name the site.
@@ -62,10 +65,16 @@ def withdraw(out: Path, site: str) -> dict[str, Any]:
     with Journal.look_into(out) as journal:
         if site not in journal.study.sites:
             raise StudyError(f"{site}: not a site of the study, which names {', '.join(journal.study.sites)}")
-        journal.requests.withdraw_site(site)
-        journal.copy_withdrawals()
-        (entry,) = (entry for entry in journal.withdrawn() if entry["site"] == site and entry["patients"] is None)
-        return entry
+        if patients is None:
+            journal.requests.withdraw_site(site)
+            journal.copy_withdrawals()
+        else:
+            journal.note_withdrawn(site, patients)
+        return [
+            each
+            for each in journal.withdrawn()
+            if each["site"] == site and (each["patients"] is None) == (patients is None)
+        ][-1]
 
 
 def status(out: Path) -> dict[str, Any]:

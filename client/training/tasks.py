@@ -21,6 +21,7 @@ from client.monitor import StepDone, report_step
 from client.precision import computing_in
 from client.privacy.budget import Budget
 from client.privacy.policy import patients_behind_training
+from client.privacy.policy_digest import policy_digest
 from client.privacy.private_step import PrivateStep
 from client.site import Site
 from client.stopping import refuse_if_stopped, state_folder
@@ -75,14 +76,18 @@ class Bench:
 
 @dataclass(frozen=True)
 class SiteState:
-    """The folder `<workdir>/state/<run>` in which a site keeps what a run needs again."""
+    """The folder `<workdir>/state/<run>` in which a site keeps what a run needs again.
+
+    `policy` is the digest of the policy under which an update is kept: it leaves under that one alone.
+    """
 
     folder: Path
+    policy: str
 
     @classmethod
     def of(cls, site: Site, run: str) -> SiteState:
         """Return the state folder of `run`."""
-        return cls(state_folder(site.workdir, run))
+        return cls(state_folder(site.workdir, run), policy_digest(site.policy))
 
     @property
     def held(self) -> HeldTensors:
@@ -92,7 +97,7 @@ class SiteState:
     @property
     def kept(self) -> KeptUpdates:
         """The finished updates, as they left."""
-        return KeptUpdates(self.folder / "kept")
+        return KeptUpdates(self.folder / "kept", self.policy)
 
     def optimisers(self, stage: Stage, number: int) -> Path:
         """File of the optimisers' state after round `number`."""

@@ -71,15 +71,19 @@ class Database:
         self._connection.execute("COMMIT")
 
     def _create(self) -> None:
-        (version,) = self.rows("PRAGMA user_version")[0]
+        version = self._version()
         if version == 0:
             with self.writing() as connection:
-                for statement in TABLES.split(";\n"):
-                    if statement.strip():
-                        connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                if self._version() == 0:  # no other process was faster
+                    for statement in TABLES.split(";\n"):
+                        if statement.strip():
+                            connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise ReleaseError(f"{self.path}: is of version {version}, not {SCHEMA_VERSION}; use the GlioFed of then")
+
+    def _version(self) -> int:
+        return int(self.rows("PRAGMA user_version")[0][0])
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

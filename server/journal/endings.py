@@ -52,6 +52,11 @@ class Endings(CountedRounds):
             for rounds in [self.rounds_of(entry.site) if entry.rounds is None else entry.rounds]
         ]
 
+    def note_withdrawn(self, site: str, patients: int) -> None:
+        """Write down that so many patients of a site are withdrawn by now, from the rounds that it contributed to."""
+        if self.requests.withdraw_patients(site, patients, self.rounds_of(site)):
+            self.copy_withdrawals()
+
     def copy_withdrawals(self) -> None:
         """Write `withdrawn.json`, where anybody was."""
         entries = self.withdrawn()

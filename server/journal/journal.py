@@ -27,7 +27,7 @@ from server.journal import copies
 from server.journal.database import Database
 from server.journal.endings import Endings
 from server.journal.lease import Lease
-from server.journal.open_round import SPOOL, OpenRounds
+from server.journal.open_round import SPOOL, OpenRounds, spooled
 from server.study_text import to_toml
 
 FILE, LOCK = "journal/journal.sqlite", "journal/driver.lock"
@@ -197,7 +197,7 @@ class Journal(OpenRounds, Endings):
             )
 
     def _copy_all(self) -> None:
-        """Write every copy anew that is missing or torn, and drop updates that no journal knows."""
+        """Write every copy anew that is missing or torn; drop updates that no journal knows or that were summed."""
         copies.write_copy(self.out / copies.STUDY, to_toml(self.study))
         records = self._all_records()
         if self.planned:
@@ -205,6 +205,7 @@ class Journal(OpenRounds, Endings):
             copies.write_copy(self.out / copies.METRICS, copies.lines(records))
         for record in records:
             self._copy_record(record)
+            shutil.rmtree(spooled(self.out, Stage(record["stage"]), record["round"]), ignore_errors=True)
         if not self._database.rows("SELECT site FROM updates LIMIT 1"):
             shutil.rmtree(self.out / SPOOL, ignore_errors=True)
 

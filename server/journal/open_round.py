@@ -21,6 +21,11 @@ from server.result import SiteFault
 SPOOL = "journal/spool"
 
 
+def spooled(out: Path, stage: Stage, number: int) -> Path:
+    """Return the folder of the single updates of one round of the run in `out`."""
+    return out / SPOOL / stage.value / str(number)
+
+
 class OpenRounds(Part):
     """The tables `attempts`, `updates` and `faults`, and the updates' tensors on the disk."""
 
@@ -45,7 +50,7 @@ class OpenRounds(Part):
         """
         stage, number = key.stage, key.round
         assert stage is not None and number is not None, "a task's key is whole"  # noqa: S101
-        path = self.out / SPOOL / stage.value / str(number) / f"{site}.safetensors"
+        path = spooled(self.out, stage, number) / f"{site}.safetensors"
         blob = save(tensors)
         write_whole(path, blob)
         values = (stage.value, number, site, self._attempt(stage, number), key.global_sha256, sha256(blob))
@@ -60,6 +65,7 @@ class OpenRounds(Part):
             connection.execute(
                 "DELETE FROM updates WHERE stage = ? AND round = ? AND site = ?", (stage.value, number, site)
             )
+        (spooled(self.out, stage, number) / f"{site}.safetensors").unlink(missing_ok=True)
 
     def accepted(self, stage: Stage, number: int, global_sha256: str) -> list[tuple[SpooledUpdate, dict[str, Any]]]:
         """Return the updates of a round from this global state that are whole on the disk, with their entries."""

@@ -124,6 +124,22 @@ def test_a_database_without_room_says_what_to_do_and_keeps_what_was_committed(tm
     database.close()
 
 
+def test_two_processes_may_open_a_new_journal_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rows = tmp_path / "journal.sqlite", Database.rows
+
+    def overtaken(database: Database, query: str, *values: Any) -> Any:
+        found = rows(database, query, *values)
+        if query == "PRAGMA user_version" and found == [(0,)]:
+            monkeypatch.setattr(Database, "rows", rows)
+            Database(path).close()  # another process is faster
+        return found
+
+    monkeypatch.setattr(Database, "rows", overtaken)
+    database = Database(path)
+    assert database.rows("SELECT site FROM roster") == []
+    database.close()
+
+
 def test_every_commit_is_flushed_to_the_disk(tmp_path: Path) -> None:
     database = Database(tmp_path / "journal.sqlite")
     settings = [database.rows(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")]
@@ -149,6 +165,28 @@ def test_an_accepted_update_counts_only_for_the_state_that_it_was_trained_from(j
     assert (update.site, update.patients, entry) == ("b", {"shared": 2}, {"code": "ok"})
     assert journal.accepted(Stage.GENERATOR, 1, "b" * 64) == [] == journal.accepted(Stage.GENERATOR, 2, "a" * 64)
     assert journal.begin_attempt(Stage.GENERATOR, 1) == 2
+
+
+def test_no_single_update_outlives_its_round_though_the_coordinator_dies_as_it_counts(
+    tiny: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise PowerCutError
+
+    consortium, study = tiny.consortium.add("a", 2, [Sequence.T1]), tiny.make_study(["a"], stages__generator="rounds=1")
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr("server.journal.journal.Journal._forget_tensors", die)
+        consortium.run(study)
+    left = lambda: list((tmp_path / "run" / "journal" / "spool").rglob("*.safetensors"))  # noqa: E731 (one expression)
+    assert len(left()) == 1
+    assert consortium.run(study, resume=True).status == "complete" and left() == []
+
+
+def test_an_update_that_is_taken_back_is_gone_from_the_disk(journal: Journal) -> None:
+    journal.begin_attempt(Stage.GENERATOR, 1)
+    path = journal.accept(KEY, "b", {"trunk": torch.ones(2)}, {"shared": 2}, {"code": "ok"}).path
+    journal.take_back(Stage.GENERATOR, 1, "b")
+    assert not path.exists() and journal.accepted(Stage.GENERATOR, 1, "a" * 64) == []
 
 
 def test_an_accepted_update_that_was_changed_on_the_disk_is_asked_for_again(journal: Journal) -> None:

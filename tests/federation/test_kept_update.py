@@ -104,7 +104,7 @@ def test_this_round_and_the_one_before_are_kept_and_no_other(hospital: Hospital)
 
 
 def test_a_round_is_kept_from_two_global_states_at_most(tmp_path: Path, hospital: Hospital) -> None:
-    kept = KeptUpdates(tmp_path / "kept")
+    kept = KeptUpdates(tmp_path / "kept", "f" * 64)
     for number, key in enumerate("abc"):
         kept.keep(hospital.task(key=key), "1" * 64, bytes([number]))
     found = [kept.find(hospital.task(key=key), "1" * 64) for key in "abc"]
@@ -116,6 +116,26 @@ def test_a_site_whose_cases_changed_meanwhile_trains_anew(hospital: Hospital) ->
     hospital.tiny.write_site(hospital.path.parent, "a", 4, [Sequence.T1])
     hospital.answer(hospital.task())
     assert hospital.trained == 2
+
+
+def test_an_update_does_not_leave_under_another_policy_than_it_was_kept_under(hospital: Hospital) -> None:
+    task = hospital.task()
+    first, text = hospital.answer(task), hospital.path.read_text()
+    hospital.path.write_text(text.replace("minimum_patients = 1", "minimum_patients = 4"))
+    stricter = hospital.answer(task)
+    assert not read_text(stricter, ANSWER, Answer).patients and UPDATE not in stricter
+    hospital.path.write_text(text)
+    assert freeze(hospital.answer(task)) == freeze(first) and hospital.trained == 2
+
+
+def test_a_private_round_is_not_trained_again_because_the_policy_changed(hospital: Hospital) -> None:
+    hospital.study = hospital.tiny.make_study(
+        ["a"], privacy='stages = ["generator"]\nnoise_multiplier = 2.0\nsampling_rate = 0.5\nepsilon = 50.0'
+    )
+    task = hospital.task()
+    kept = KeptUpdates(hospital.work / "state" / task.run / "kept", "e" * 64)
+    kept.keep(task, hospital.tiny.open_cached(hospital.path, hospital.study).cohort, b"of another policy")
+    assert read_text(hospital.answer(task), ANSWER, Answer).code == "nothing-may-leave" and hospital.trained == 0
 
 
 def test_a_damaged_answer_is_removed_and_the_round_trained_anew(hospital: Hospital) -> None:

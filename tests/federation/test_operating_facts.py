@@ -11,7 +11,7 @@ import pytest
 from common.metrics.operating_point import DECISIONS, TABLE_SHAPE, best_operating_point
 from common.metrics.platt import BINS, fit_platt
 from common.settings.stages import IdentifierStage, Stage
-from server.operating_facts import NOBODY_KEPT, NOBODY_SENT, ONE_STATUS, fitted_facts, identifier_facts
+from server.operating_facts import NO_SHARES, NOBODY_KEPT, NOBODY_SENT, ONE_STATUS, fitted_facts, identifier_facts
 
 SETTINGS = IdentifierStage(slice_threshold=0.4, volume_threshold=0.6, abstain_margin=0.1)
 
@@ -41,10 +41,19 @@ def test_the_facts_are_what_was_fitted() -> None:
 
 def test_one_status_alone_leaves_the_study_s_thresholds() -> None:
     decisions, scores = sums()
+    decisions[:, :, 1] += decisions[:, :, 0]
     decisions[:, :, 0] = 0
     facts = fitted_facts(SETTINGS, decisions, scores, {"a": 5})
     assert (facts.slice_threshold, facts.volume_threshold) == (0.4, 0.6)
     assert not facts.fitted and facts.note == ONE_STATUS and facts.calibration is None
+
+
+@pytest.mark.parametrize("share", [1e308, -0.5, float("nan")])
+def test_a_sum_that_is_no_share_of_patients_leaves_the_study_s_thresholds(share: float) -> None:
+    decisions, scores = sums()
+    decisions[3, 3, 1] = share
+    facts = fitted_facts(SETTINGS, decisions, scores, {"a": 5})
+    assert (facts.slice_threshold, facts.note, facts.fitted) == (0.4, NO_SHARES, False)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,20 @@ def test_a_site_whose_budget_is_spent_sits_out_and_the_others_go_on(
     assert "of 2.8 left" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("contract", "lacks"), [("quorum = 2", "quorum of 2"), ('required = ["a"]', "lacks a")])
+def test_a_site_whose_budget_is_spent_is_missing_from_a_quorum(
+    contract: str, lacks: str, consortium: Any, tiny: Any, bench: Any
+) -> None:
+    site_file = consortium.sites["a"]
+    site_file.write_text(site_file.read_text() + "epsilon_budget = 2.8\n")
+    result = consortium.run(tiny.make_study(privacy=PRIVATE, federation=contract), bench=bench)
+    assert result.status == "incomplete" and lacks in result.reason
+    assert "no privacy is left to spend at a" in result.reason
+    assert len(records(consortium)) == 1
+    again = consortium.run(tiny.make_study(privacy=PRIVATE, federation=contract), bench=bench, resume=True)
+    assert again.status == "incomplete" and again.reason == result.reason
+
+
 def test_the_study_has_a_limit_of_its_own_over_all_its_runs(consortium: Any, tiny: Any, bench: Any) -> None:
     study = tiny.make_study(privacy=PRIVATE.replace("50.0", "4.5"))
     consortium.run(study, bench=bench).require_complete()

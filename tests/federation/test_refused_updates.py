@@ -5,17 +5,25 @@ from __future__ import annotations
 import copy
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from client.training.tasks import Bench
+from common.metrics.operating_point import TABLE_SHAPE
+from common.metrics.platt import BINS
+from common.nets.validation_table import ValidationTable
+from common.parameters import STATISTICS
 from common.parcel import unwrap, wrap
 from common.records import ANSWER, RAW, UPDATE, Answer, pack_text
+from common.release import load_release
 from common.sequences import Sequence
+from common.settings.stages import Stage
 from server.journal.journal import FILE
 from server.result import RunResult
 from simulations.grid import InProcessGrid
@@ -28,8 +36,9 @@ def changed(content: RecordDict, name: str, change: Callable[[torch.Tensor], tor
     """Return the answer with one tensor changed."""
     arrays = dict(content[UPDATE].items())
     array = arrays[name]
-    tensor = change(torch.frombuffer(bytearray(array.data), dtype=torch.float32).reshape(tuple(array.shape)))
-    arrays[name] = Array("float32", tuple(tensor.shape), RAW, tensor.contiguous().numpy().tobytes())
+    dtype = getattr(torch, array.dtype)
+    tensor = change(torch.frombuffer(bytearray(array.data), dtype=dtype).reshape(tuple(array.shape)))
+    arrays[name] = Array(array.dtype, tuple(tensor.shape), RAW, tensor.contiguous().numpy().tobytes())
     return RecordDict({**content, UPDATE: ArrayRecord(arrays)})
 
 
@@ -78,7 +87,7 @@ def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         tiny.consortium.add(name, 2 + number % 2, [T1, T2] if number % 2 else [T2], shift=0.1 * number)
     deliver = InProcessGrid._deliver
 
-    def run(where: str, spoil: Spoil) -> RunResult:
+    def run(where: str, spoil: Spoil, **more: Any) -> RunResult:
         def hostile(grid: InProcessGrid, message: Message) -> Message:
             reply = deliver(grid, message)
             content = unwrap(reply.content)
@@ -91,7 +100,8 @@ def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         monkeypatch.setattr(InProcessGrid, "_deliver", hostile)
         for state in tiny.consortium.root.glob("sites/*/work/state"):
             state.rename(state.with_name(f"state-before-{where}"))
-        result: RunResult = tiny.consortium.run(tiny.make_study(["a", "b", "c", "d"]), where=where)
+        study = more.pop("study", tiny.make_study(["a", "b", "c", "d"]))
+        result: RunResult = tiny.consortium.run(study, where=where, **more)
         return result
 
     return run
@@ -111,6 +121,63 @@ def test_a_refused_site_is_named_and_the_release_is_that_of_a_run_without_it(
     with closing(sqlite3.connect(spoilt.out / FILE)) as journal:
         accepted = [site for (site,) in journal.execute("SELECT DISTINCT site FROM updates ORDER BY site")]
     assert accepted == ["a", "b", "c"]
+
+
+class TableStep:
+    """Answers the calibration: a true table of two validation patients, one of either status."""
+
+    optimisers: Mapping[str, torch.optim.Optimizer] = {}
+
+    def __init__(self, model: ValidationTable) -> None:
+        self.model = model
+
+    def draw(self, generator: torch.Generator) -> None:
+        return None
+
+    def __call__(self, batch: None) -> dict[str, float]:
+        decisions, scores = torch.zeros(TABLE_SHAPE, dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
+        decisions[:, :15, 1, 0] = decisions[:, 15:, 1, 1] = decisions[:, :8, 0, 0] = decisions[:, 8:, 0, 1] = 0.5
+        scores[0, 3] = scores[1, 7] = 0.5
+        self.model.fill(decisions, scores)
+        return {}
+
+    def evaluate(self, store: Any) -> dict[str, Any]:
+        return {}
+
+    def patients(self) -> dict[str, int]:
+        return {STATISTICS: 2}
+
+    def behind(self) -> dict[str, int]:
+        return {STATISTICS: 1}
+
+
+@pytest.mark.parametrize("value", [100.0, 1e308])
+def test_a_table_of_validation_patients_that_is_none_costs_the_others_nothing(
+    value: float, play: Callable[..., RunResult], tiny: SimpleNamespace
+) -> None:
+    def build(stage: Stage, *given: Any) -> torch.nn.Module:
+        return ValidationTable() if stage is Stage.CALIBRATION else tiny.build(stage, *given)
+
+    def builder(stage: Stage) -> Any:
+        return (lambda model, _: TableStep(model)) if stage is Stage.CALIBRATION else tiny.linear_step()(stage)
+
+    def spoil(content: RecordDict) -> RecordDict:
+        if "statistics.scores" not in content[UPDATE]:
+            return content
+        return changed(content, "statistics.decisions", lambda table: value * torch.ones_like(table))
+
+    def silent_then(content: RecordDict) -> RecordDict:
+        return silent(content) if "statistics.scores" in content[UPDATE] else content
+
+    stages = {f"stages__{stage}": "rounds = 1\nlocal_steps = 1" for stage in ("generator", "synthesiser", "segmenter")}
+    identifier = "rounds = 1\nlocal_steps = 1\nvalidation_fraction = 0.2"
+    study = tiny.make_study(["a", "b", "c", "d"], stages__identifier=identifier, **stages)
+    more = {"study": study, "bench": Bench(build, builder, torch.device("cpu"))}
+    without, spoilt = play("without", silent_then, **more), play("spoilt", spoil, **more)
+    assert spoilt.status == "complete" and spoilt.release_digest == without.release_digest
+    assert [(fault.site, fault.code) for fault in spoilt.faults] == [("d", "out-of-range")]
+    facts = load_release(spoilt.release).manifest.identifier
+    assert facts is not None and facts.fitted and facts.validation == {"a": 2, "b": 2, "c": 2}
 
 
 def test_an_honest_site_of_the_same_consortium_does_count(play: Callable[[str, Spoil], RunResult]) -> None:

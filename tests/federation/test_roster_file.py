@@ -59,6 +59,13 @@ def test_a_wrong_roster_is_refused_with_what_is_wrong(text: str, complaint: str)
         parse_roster(text)
 
 
+def test_one_key_in_two_texts_is_still_one_key() -> None:
+    text = pem(ed25519.Ed25519PrivateKey.generate().public_key())
+    sites = {"a": RosterSite(node=2, signing_key=text), "b": RosterSite(node=3, signing_key="of b\n" + text.strip())}
+    with pytest.raises(ValueError, match="same signing_key"):
+        Roster(sites=sites)
+
+
 def test_a_missing_roster_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"roster\.toml"):
         load_roster(tmp_path / "roster.toml")

@@ -17,7 +17,7 @@ from common.console import run as call
 from common.errors import DataError
 from common.sequences import Sequence
 from server.cli import PROGRAM, app
-from server.events import RoundFinished, RoundStarted, SiteAnswered
+from server.events import RoundFinished, RoundStarted, SiteAnswered, StageFinished
 
 
 def server(*words: Any) -> int:
@@ -101,6 +101,56 @@ def test_a_withdrawn_patient_is_in_no_later_round_and_the_coordinator_learns_a_c
     assert entry["rounds"] == [["generator", 1], ["generator", 2]] and entry["releases"] == [result.release_digest]
     left = [path for path in result.out.rglob("*") if path.is_file() and b"patient-1" in path.read_bytes()]
     assert left == []
+
+
+def withdrawals(out: Any) -> list[tuple[str, int | None, list[Any]]]:
+    entries = json.loads((out / "withdrawn.json").read_text())
+    return [(entry["site"], entry["patients"], entry["rounds"]) for entry in entries]
+
+
+def test_a_patient_who_goes_after_the_site_s_last_round_is_heard_of_by_every_later_answer(
+    consortium: Any, tiny: SimpleNamespace
+) -> None:
+    work = consortium.root / "sites" / "a" / "work"
+    rounds = [["generator", 1], ["generator", 2], ["generator", 3]]
+    go = after_round(3, lambda: withdraw_patient(work, "patient-1"))
+    judged = consortium.run(tiny.make_study(assessment="enabled = true"), where="judged", on_event=go)
+    assert withdrawals(judged.out) == [("a", 1, rounds)]
+
+    def stop(event: Any) -> None:
+        if isinstance(event, RoundFinished) and event.round == 3:
+            withdraw_patient(work, "patient-2")
+            server("stop", consortium.root / "stopped" / "run")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("server.control.POLL_S", 0.0)
+        stopped = consortium.run(tiny.make_study(), where="stopped", on_event=stop)
+    assert withdrawals(stopped.out) == [("a", 1, rounds)]
+
+
+def test_a_resumed_run_hears_with_the_roll_call_who_went_meanwhile(consortium: Any, tiny: SimpleNamespace) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def strike(event: Any) -> None:
+        if isinstance(event, StageFinished):
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        consortium.run(tiny.make_study(), on_event=strike)
+    withdraw_patient(consortium.root / "sites" / "a" / "work", "patient-1")
+    result = consortium.run(tiny.make_study(), resume=True)
+    assert withdrawals(result.out) == [("a", 1, [["generator", 1], ["generator", 2], ["generator", 3]])]
+
+
+def test_patients_who_go_once_the_run_is_over_are_noted_by_their_number(consortium: Any, tiny: SimpleNamespace) -> None:
+    result = consortium.run(tiny.make_study())
+    for number in (1, 1, 3):
+        assert server("withdraw", result.out, "--site", "b", "--patients", number, "--json") == 0
+    rounds = [["generator", 1], ["generator", 2], ["generator", 3]]
+    assert withdrawals(result.out) == [("b", 1, rounds), ("b", 2, rounds)]
+    entries = json.loads((result.out / "withdrawn.json").read_text())
+    assert all(entry["releases"] == [result.release_digest] for entry in entries)
 
 
 def test_a_key_that_no_patient_of_the_site_has_is_refused(
