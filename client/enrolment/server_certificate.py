@@ -43,7 +43,7 @@ def see_server(site: SiteFolder, patience_s: float = PATIENCE_S) -> Path:
             httpx.Client(verify=trusted, proxy=_proxy(site), timeout=patience_s) as client,
             client.stream("GET", f"https://{card.address}/") as answer,
         ):
-            shown = answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(binary_form=True)
+            shown = answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
     except httpx.HTTPError as error:
         raise UnreachableError(f"{card.address}: {_reason(error)}") from None
     write_whole(site.seen_certificate, ssl.DER_cert_to_PEM_cert(shown).encode())
