@@ -7,8 +7,9 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from common.errors import StudyError
 from common.sequences import SITE_NAME, Sequence
@@ -122,6 +123,32 @@ class Hardware(Frozen):
     micro_batch: Annotated[int, Field(ge=1, le=512)] | None = None
 
 
+class Connection(Frozen):
+    """How this site reaches the server, where it cannot do so directly.
+
+    Attributes:
+        proxy: `http://user:password@host:port`, or `https://…`; characters of the password that have a meaning in an
+            address are written as %40 and the like. It is never printed.
+        extra_ca: PEM file of the authority whose certificates an inspecting proxy shows in the server's place.
+    """
+
+    proxy: SecretStr | None = None
+    extra_ca: Path | None = None
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        if proxy is not None:
+            try:
+                parts = urlsplit(proxy.get_secret_value())
+                known = parts.scheme in ("http", "https") and parts.hostname and parts.port
+            except ValueError:
+                known = False
+            if not known or parts.path.strip("/") or parts.query or parts.fragment:
+                raise ValueError("must be http://host:port or http://user:password@host:port, https:// likewise")
+        return proxy
+
+
 class SiteConfig(Frozen):
     """One hospital. `folder` holds its scans and is never written to; `workdir` takes the cache and the local state.
 
@@ -139,6 +166,7 @@ class SiteConfig(Frozen):
     patient: PatientKey = PatientKey()
     policy: Policy = Policy()
     hardware: Hardware = Hardware()
+    connection: Connection = Connection()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -162,6 +190,9 @@ def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
     for key in ("folder", "workdir", "signing_key", "roster"):
         if isinstance(tree.get(key), str):
             tree[key] = str(base / Path(tree[key]).expanduser())
+    connection = tree.get("connection")
+    if isinstance(connection, dict) and isinstance(connection.get("extra_ca"), str):
+        connection["extra_ca"] = str(base / Path(connection["extra_ca"]).expanduser())
     try:
         # By way of JSON, for which pydantic's strict mode takes arrays as tuples and text as paths, but no "5" as 5.
         return SiteConfig.model_validate_json(json.dumps(tree, default=str), strict=True)

@@ -17,6 +17,7 @@ import typer
 from common import console
 from common.release import Release, StagePrivacy, load_release
 from common.study import Study, code_version, load_study
+from server.commands import consortium
 
 PROGRAM = "gliofed-server"
 
@@ -270,7 +271,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-TOPICS: tuple[ModuleType, ...] = ()
+TOPICS: tuple[ModuleType, ...] = (consortium,)
 """Modules of `server/commands`, each of which registers the verbs of one topic."""
 
 for topic in TOPICS:

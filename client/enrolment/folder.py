@@ -40,6 +40,11 @@ class SiteFolder:
         return self.folder / "keys" / "site.pub"
 
     @property
+    def next_key(self) -> Path:
+        """A key that waits to take the place of the one in use, until a kit admits the site with it."""
+        return self.folder / "keys" / "next.key"
+
+    @property
     def request(self) -> Path:
         """What the site sends the coordinator to be admitted."""
         return self.folder / "request.json"
@@ -107,6 +112,11 @@ class SiteFolder:
     def privacy(self) -> Path:
         """The ledger of private training."""
         return self.work / "privacy"
+
+    @property
+    def seen_certificate(self) -> Path:
+        """The server's certificate as this site saw it last."""
+        return self.flower / "server.crt"
 
     @property
     def cache(self) -> Path:

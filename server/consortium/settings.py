@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -106,8 +108,16 @@ def parse_consortium(text: str, origin: str = "consortium.toml") -> ConsortiumSe
         tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"{origin}: not valid TOML: {error}") from None
+    parse = partial(ConsortiumSettings.model_validate_json, json.dumps(tree, default=str), strict=True)
+    return checked(parse, text, origin)
+
+
+def checked(
+    make: Callable[[], ConsortiumSettings], text: str = "", origin: str = "consortium.toml"
+) -> ConsortiumSettings:
+    """Return what `make` returns. Raises StudyError with every problem that it finds, each with its line in `text`."""
     try:
-        return ConsortiumSettings.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return make()
     except ValidationError as error:
         problems = []
         for item in error.errors():

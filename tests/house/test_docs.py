@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from client.cli import app as client_app
-from client.config import Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
+from client.config import Connection, Hardware, LayoutConfig, PatientKey, Policy, SiteConfig
 from common import study as settings
 from common.settings import stages
 from common.settings.aggregation import Aggregation
@@ -35,11 +35,11 @@ STUDY_MODELS = [
     stages.MapsStage,
     *(Assessment, Attacks, settings.Reporting, Privacy),
 ]
-SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware]
+SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware, Connection]
 TABLES = {
     *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "wire", "assessment", "attacks"),
     *("reporting", "privacy", "secure_aggregation"),
-    *("layout", "patient", "policy", "hardware"),
+    *("layout", "patient", "policy", "hardware", "connection"),
 }
 
 

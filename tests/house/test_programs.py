@@ -1,5 +1,6 @@
 """The three programs answer at once, say what they are for, and fail in one clear line."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -77,6 +78,17 @@ def test_the_bundle_that_flower_ships_holds_the_code_and_nothing_else():
     for component in flower["components"].values():
         module, _, _ = component.partition(":")
         assert Path(*module.split(".")).with_suffix(".py") in shipped
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "code"),
+    [("common.identity.signing.SignatureError", 5, "bad-signature"),
+     ("client.enrolment.server_certificate.UnreachableError", 6, "unreachable")],
+)  # fmt: skip
+def test_the_codes_of_enrolment_are_the_documented_ones(error, exit_code, code):
+    module, _, name = error.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    assert (kind.exit_code, kind.code) == (exit_code, code)
 
 
 @pytest.mark.parametrize(
