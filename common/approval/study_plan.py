@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import Annotated, Literal
@@ -17,9 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from common.errors import PolicyError, StudyError
 from common.identity.signing import Purpose, SigningKey, VerifyKey
-from common.parameters import StateDict
-from common.records import DTYPES, METRIC_NAME, Digest
-from common.records import declare as forms_of
+from common.records import DTYPES, METRIC_NAME, Declared, Digest
 from common.roster_file import Roster
 from common.settings.frozen import Frozen
 from common.settings.privacy import Privacy
@@ -38,6 +37,21 @@ Form = tuple[Word, Annotated[tuple[Size, ...], Field(max_length=8)]]
 
 Forms = Annotated[dict[Word, Form], Field(max_length=100_000)]
 Setting = Annotated[str, StringConstraints(max_length=4096)] | bool
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What an approved plan lets out of one stage: tensors by group, and names of numbers."""
+
+    groups: Mapping[str, Mapping[str, Form]]
+    metrics: frozenset[str]
+
+    def uncovered(self, group: str, tensors: Mapping[str, Declared]) -> tuple[str, ...]:
+        """Return the names of those `tensors` that may not leave under `group` with the type and shape they have."""
+        planned = self.groups.get(group, {})
+        return tuple(
+            name for name, form in sorted(tensors.items()) if planned.get(name) != (form.dtype, tuple(form.shape))
+        )
 
 
 class WrongPlanError(PolicyError):
@@ -112,11 +126,9 @@ class StudyPlan(Frozen):
         bound = {key: value for key, value in run_config.items() if key not in FREE}
         return bound == self.run_config and all(isinstance(value, FREE[key]) for key, value in free)
 
-    def uncovered(self, stage: Stage, group: str, tensors: StateDict) -> tuple[str, ...]:
-        """Return the names of those `tensors` that the plan does not let out of `stage` under `group` as they are."""
-        planned = self.outgoing.get(stage, {}).get(group, {})
-        found = {name: (form.dtype, form.shape) for name, form in forms_of(tensors).items()}
-        return tuple(name for name, form in sorted(found.items()) if planned.get(name) != form)
+    def leaving(self, stage: Stage) -> Leaving:
+        """Return what may leave with an update of `stage`."""
+        return Leaving(self.outgoing.get(stage, {}), frozenset(self.metrics))
 
 
 class SignedPlan(Frozen):

@@ -18,6 +18,7 @@ from common.identity.signing import Purpose, SignatureError, SigningKey
 from common.nets.stage_models import build_model
 from common.parameters import by_group, grouping_of, permitted_groups
 from common.plan import Plan, SiteInventory
+from common.records import declare
 from common.sequences import Sequence
 from common.settings.stages import Stage
 from common.study import parse_study
@@ -103,11 +104,13 @@ def test_a_run_is_the_planned_one_or_its_continuation_and_no_other(plan: StudyPl
 
 def test_tensors_of_another_name_type_or_shape_are_not_covered(plan: StudyPlan) -> None:
     tensors = {"trunk.weight": torch.ones(1, 1), "trunk.bias": torch.ones(1)}
-    assert plan.uncovered(Stage.GENERATOR, "shared", tensors) == ()
-    assert plan.uncovered(Stage.GENERATOR, "shared", tensors | {"more": torch.ones(1)}) == ("more",)
-    assert plan.uncovered(Stage.GENERATOR, "shared", {"trunk.bias": torch.ones(2)}) == ("trunk.bias",)
-    assert plan.uncovered(Stage.GENERATOR, "shared", {"trunk.bias": torch.ones(1).double()}) == ("trunk.bias",)
-    assert plan.uncovered(Stage.SEGMENTER, "shared", tensors) == ("trunk.bias", "trunk.weight")
+    leaving = plan.leaving(Stage.GENERATOR)
+    assert leaving.uncovered("shared", declare(tensors)) == ()
+    assert leaving.uncovered("shared", declare(tensors | {"more": torch.ones(1)})) == ("more",)
+    assert leaving.uncovered("shared", declare({"trunk.bias": torch.ones(2)})) == ("trunk.bias",)
+    assert leaving.uncovered("shared", declare({"trunk.bias": torch.ones(1).double()})) == ("trunk.bias",)
+    assert leaving.uncovered("norms", declare(tensors)) == ("trunk.bias", "trunk.weight")
+    assert plan.leaving(Stage.SEGMENTER).uncovered("shared", declare(tensors)) == ("trunk.bias", "trunk.weight")
 
 
 def test_a_plan_of_all_domains_covers_the_real_networks_and_findings_of_any_inventory(small: SimpleNamespace) -> None:
@@ -131,7 +134,8 @@ def test_a_plan_of_all_domains_covers_the_real_networks_and_findings_of_any_inve
     }
     assert sorted(leaving) == ["domain/b:T2", "domain/b:T2:lesion", "shared"]
     for group, names in leaving.items():
-        assert plan.uncovered(Stage.GENERATOR, group, {name: tensors[name] for name in names}) == ()
+        declared = declare({name: tensors[name] for name in names})
+        assert plan.leaving(Stage.GENERATOR).uncovered(group, declared) == ()
     assert plan.findings and all(set(all_declared(study, inventory, site)) <= set(plan.findings) for site in held)
 
 
