@@ -15,6 +15,7 @@ from client.assessment.answer import AssessorOf, assess_once
 from client.config import SiteConfig, load_site
 from client.consent.approvals import require_approval
 from client.limits import require_disk, require_hours
+from client.privacy.audit_message import note_message
 from client.privacy.outbound import allow_inventory, allow_planned, allow_update, check_kept, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
 from client.secure_phases import advertise, answer_phase
@@ -314,8 +315,25 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
             log.warning("a message of the coordinator is answered with %s: %s", error.code, error)
         else:
             log.exception("a message of the coordinator could not be answered")
-        content = RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
-    return Message(wrap(content), reply_to=message)
+        content = _error(context, error)
+    return Message(wrap(_audited(message, context, content)), reply_to=message)
+
+
+def _audited(message: Message, context: Context, content: RecordDict) -> RecordDict:
+    """Return what may leave once it is in the audit log; where it cannot be written there, the error's code alone.
+
+    That code is the one answer that is in no log.
+    """
+    try:
+        note_message(load_site(_site_file(context)).workdir, message, content)
+    except Exception as error:
+        log.exception("an answer stays here: it could not be written into the audit log")
+        return _error(context, error)
+    return content
+
+
+def _error(context: Context, error: Exception) -> RecordDict:
+    return RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
 
 
 def _name_of(context: Context) -> str:

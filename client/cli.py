@@ -213,11 +213,11 @@ def stop(
 ) -> None:
     """Take no task of a run any more, and forget what was kept for it; a round at work ends at its next step."""
     from client.config import load_site
-    from client.stopping import stop_run
+    from client.consent.decisions import stop as stop_here
 
     if not re.fullmatch(r"[0-9a-f]{16}", run):
         raise StudyError(f"{run!r}: no run's identifier; give the 16 hexadecimal digits that the coordinator names")
-    stop_run(load_site(site).workdir, run)
+    stop_here(load_site(site), run)
     console.print_line(f"run {run} is over at this site")
 
 
