@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -12,7 +13,10 @@ from torch import nn
 from client.assessment import catalogue
 from client.assessment.answer import AssessorOf, assess_once
 from client.config import SiteConfig, load_site
-from client.privacy.outbound import allow_inventory, allow_update, code_of
+from client.consent.approvals import require_approval
+from client.limits import require_disk, require_hours
+from client.privacy.audit_message import note_message
+from client.privacy.outbound import allow_inventory, allow_planned, allow_update, check_kept, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
 from client.secure_phases import NOTHING_MAY_LEAVE, advertise, answer_phase
 from client.site import Site, open_site
@@ -22,6 +26,7 @@ from client.training.held_tensors import HeldTensors
 from client.training.starting_point import check_task, starting_point
 from client.training.tasks import Bench, SiteState, fresh_model, state_of, train_locally
 from client.training.update import LocalUpdate
+from common.approval.study_plan import Leaving
 from common.assessment.request import FINDINGS, AssessmentRequest
 from common.errors import GliofedError, StudyError
 from common.frozen_message import freeze, thaw
@@ -47,7 +52,9 @@ from common.records import (
     pack_coded,
     pack_tensors,
     pack_text,
+    read_metrics,
     read_text,
+    size_bytes,
     unpack_tensors,
 )
 from common.secure.messages import AGREE, MASKED, SHARES, UNMASK
@@ -128,14 +135,18 @@ class _Opened:
         self._opener = opener
         self._sites: dict[tuple[Path, str], Site] = {}
 
-    def get(self, context: Context, study: Study, digest: str) -> Site:
+    def get(self, context: Context, study: Study, digest: str, incoming: int = 0) -> Site:
+        """Return the site under the plan that is approved now, if its policy lets it work, on `incoming` bytes more."""
         if study.digest != digest:
             raise OtherCodeError(f"study {study.name!r}: the coordinator runs other code; install the same version")
-        key = (_site_file(context), digest)
+        key, config = (_site_file(context), digest), load_site(_site_file(context))
+        approved = require_approval(config.workdir, config.policy, digest)
+        require_hours(config.policy)
+        require_disk(config.workdir, config.policy, incoming)
         site = self._sites.get(key)
         if site is None or site.withdrawn != withdrawn_patients(site.workdir):
             site = self._sites[key] = self._opener(key[0], study)
-        return site
+        return replace(site, approved=approved)
 
 
 def _site_file(context: Context) -> Path:
@@ -168,13 +179,13 @@ def _answer_task(message: Message, context: Context, opened: _Opened, bench: Ben
     """Answer with the update that was kept for this very task, or train; refuse where the run was stopped."""
     task = read_text(message.content, TASK, Task)
     refuse_if_stopped(load_site(_site_file(context)).workdir, task.run)
-    site = opened.get(context, task.study, task.study_digest)
+    site = opened.get(context, task.study, task.study_digest, size_bytes(message.content))
     state, model = state_of(site, task), fresh_model(task, bench)
     check_task(site.name, task, model)
     _take_in(message.content, state.held, task, model, bench)
     finished = state.kept.find(task, site.cohort)
     if finished is not None:
-        return thaw(finished)
+        return _covered(thaw(finished), site, task)
     received = _starting_point(task, state, model)
     if received is None:
         lacking = Answer(site=site.name, code=NEEDS_TENSORS, holds=state.held.digests())
@@ -211,15 +222,30 @@ def _answer_assessment(
 ) -> RecordDict:
     request = read_text(message.content, TASK, AssessmentRequest)
     refuse_if_stopped(load_site(_site_file(context)).workdir, request.run)
-    site = opened.get(context, request.study, request.study_digest)
+    site = opened.get(context, request.study, request.study_digest, size_bytes(message.content))
     task, held = request.task(), state_of(site, request.task()).held
     _take_in_models(message.content, held, task, bench)
     held.forget_but(request.weights.values())
     if held.missing(request.weights.values()):
         return RecordDict({ANSWER: pack_text(Answer(site=site.name, code=NEEDS_TENSORS, holds=held.digests()))})
     findings = assess_once(site, request, bench, assessor_of)
+    planned = None if site.approved is None else site.approved.findings
+    findings = allow_planned(findings, planned, site.policy)
     answer = Answer(site=site.name, withdrawn=withdrawn_from(site.workdir, request.run))
     return RecordDict({ANSWER: pack_text(answer), FINDINGS: pack_text(findings)})
+
+
+def _covered(content: RecordDict, site: Site, task: Task) -> RecordDict:
+    """Return an answer that was kept, if the plan that is approved now lets all of it leave."""
+    arrays, leaving = arrays_of(content, UPDATE), _leaving(site, task)
+    check_kept(
+        {name: (array.dtype, tuple(array.shape)) for name, array in arrays.items()}, read_metrics(content), leaving
+    )
+    return content
+
+
+def _leaving(site: Site, task: Task) -> Leaving | None:
+    return None if site.approved is None else site.approved.leaving(task.stage)
 
 
 def _take_in(content: RecordDict, held: HeldTensors, task: Task, model: nn.Module, bench: Bench) -> None:
@@ -252,7 +278,7 @@ def _starting_point(task: Task, state: SiteState, model: nn.Module) -> StateDict
 
 
 def _pack(site: Site, task: Task, withdrawn: int, update: LocalUpdate, received: StateDict) -> RecordDict:
-    outgoing = allow_update(update, site.name, site.policy, task.study, task.plan)
+    outgoing = allow_update(update, site.name, site.policy, task.study, task.plan, _leaving(site, task))
     answer = Answer(
         site=site.name,
         run=task.run,
@@ -296,8 +322,25 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
             log.warning("a message of the coordinator is answered with %s: %s", error.code, error)
         else:
             log.exception("a message of the coordinator could not be answered")
-        content = RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
-    return Message(wrap(content), reply_to=message)
+        content = _error(context, error)
+    return Message(wrap(_audited(message, context, content)), reply_to=message)
+
+
+def _audited(message: Message, context: Context, content: RecordDict) -> RecordDict:
+    """Return what may leave once it is in the audit log; where it cannot be written there, the error's code alone.
+
+    That code is the one answer that is in no log.
+    """
+    try:
+        note_message(load_site(_site_file(context)).workdir, message, content)
+    except Exception as error:
+        log.exception("an answer stays here: it could not be written into the audit log")
+        return _error(context, error)
+    return content
+
+
+def _error(context: Context, error: Exception) -> RecordDict:
+    return RecordDict({ANSWER: pack_text(Answer(site=_name_of(context), code=code_of(error)))})
 
 
 def _name_of(context: Context) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.commands import enrolment
+from client.commands import audit, consent, enrolment
 from common import console
 from common.errors import DataError, StudyError
 from common.sequences import STRUCTURAL, Sequence
@@ -214,11 +214,11 @@ def stop(
 ) -> None:
     """Take no task of a run any more, and forget what was kept for it; a round at work ends at its next step."""
     from client.config import load_site
-    from client.stopping import stop_run
+    from client.consent.decisions import stop as stop_here
 
     if not re.fullmatch(r"[0-9a-f]{16}", run):
         raise StudyError(f"{run!r}: no run's identifier; give the 16 hexadecimal digits that the coordinator names")
-    stop_run(load_site(site).workdir, run)
+    stop_here(load_site(site), run)
     console.print_line(f"run {run} is over at this site")
 
 
@@ -248,7 +248,7 @@ def withdraw(
     console.print_table(f"{patient} is withdrawn; rounds that may have used the patient:", ["run", "rounds"], rows)
 
 
-TOPICS: tuple[ModuleType, ...] = (enrolment,)
+TOPICS: tuple[ModuleType, ...] = (enrolment, consent, audit)
 """Modules of `client/commands`, each of which registers the verbs of one topic."""
 
 for topic in TOPICS:

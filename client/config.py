@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from datetime import time
+from fnmatch import filter as filter_names
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
+from common.approval.vocabulary import VOCABULARY
 from common.errors import StudyError
 from common.sequences import SITE_NAME, Sequence
 from common.settings.frozen import Frozen
 from common.study import line_of
 
 LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
+HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"
+METRIC_PATTERN = re.compile(r"[a-z*][A-Za-z0-9_.:/*-]{0,127}")
 ROLES = (*(sequence.value for sequence in Sequence), "brain", "labels")
 
 
@@ -91,6 +97,11 @@ class Policy(Frozen):
         minimum_patients: a sequence held by fewer training patients is not offered to a study.
         sequences: the sequences that may be used; absent means all.
         approve_everything: whether any study may run although nobody read its plan: for simulations alone.
+        hours: when a message may begin to be worked on, local time, such as `20:00-06:00`; absent: at any time. A round
+            that was begun is finished.
+        gpu_memory_gb: GPU memory that training may take, in 1e9 bytes; on a CPU it has no effect.
+        disk_gb: what `workdir` may hold, in 1e9 bytes; nothing is written to it beyond.
+        metrics: patterns of the numbers that may leave, such as `training.*`; absent: all that the plan names.
         epsilon_budget: the most that private training may cost a patient over all studies, at `budget_delta`; absent:
             what each approved study allows.
         single_owner_heads_in_clear: whether, under secure aggregation, the heads of this site's own domains may leave
@@ -100,13 +111,43 @@ class Policy(Frozen):
     minimum_patients: Annotated[int, Field(ge=1, le=10_000_000)] = 5
     sequences: tuple[Sequence, ...] | None = None
     approve_everything: bool = False
+    hours: Annotated[str, Field(pattern=HOURS)] | None = None
+    gpu_memory_gb: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    disk_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    metrics: Annotated[tuple[str, ...], Field(max_length=256)] | None = None
     epsilon_budget: Annotated[float, Field(gt=0, le=1000)] | None = None
     budget_delta: Annotated[float, Field(gt=0, le=0.01)] = 1e-5
     single_owner_heads_in_clear: bool = False
 
+    @field_validator("hours")
+    @classmethod
+    def _check_hours(cls, hours: str | None) -> str | None:
+        if hours is not None and hours[:5] == hours[6:]:
+            raise ValueError("begin and end are the same; leave hours out where any time will do")
+        return hours
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for pattern in patterns or ():
+            if not METRIC_PATTERN.fullmatch(pattern) or ("/" not in pattern and not filter_names(VOCABULARY, pattern)):
+                raise ValueError(f'{pattern!r} fits no number that could leave; give such as "training.*"')
+        return patterns
+
     def allows(self, sequence: Sequence) -> bool:
         """Say whether `sequence` may be used at all."""
         return self.sequences is None or sequence in self.sequences
+
+    def lets_out(self, number: str) -> bool:
+        """Say whether the number of this name may leave, where plan and study let it."""
+        return self.metrics is None or any(fnmatchcase(number, pattern) for pattern in self.metrics)
+
+    def is_open(self, at: time) -> bool:
+        """Say whether a message may be worked on at this time of the day; hours may go over midnight."""
+        if self.hours is None:
+            return True
+        begin, end = (time.fromisoformat(each) for each in self.hours.split("-"))
+        return begin <= at < end if begin < end else at >= begin or at < end
 
 
 class Hardware(Frozen):

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from flwr.app import MetricRecord, RecordDict
 from pydantic import BaseModel
 
 from client.config import Policy, SiteConfig
+from client.consent.approvals import require_approval
 from client.privacy.masking import Masking
 from client.privacy.masking_checks import MaskingRefusalError
 from client.privacy.masking_state import KeptUpdate, MaskingFolder, Rules
-from client.privacy.outbound import allow_sum, allow_update
+from client.privacy.outbound import allow_sum, allow_update, check_kept
 from client.privacy.withdrawal import withdrawn_from
 from client.site import Site
 from client.stopping import refuse_if_stopped
 from client.training.update import LocalUpdate
+from common.approval.study_plan import Leaving
 from common.errors import StudyError
 from common.parameters import DOMAIN_PREFIX, NORMS, by_group
-from common.records import ANSWER, METRICS, UPDATE, Answer, Task, WireError, pack_tensors, pack_text, read_text
+from common.records import ANSWER, METRICS, UPDATE, Answer, Task, WireError, declare, pack_tensors, pack_text, read_text
 from common.roster_file import load_roster
 from common.secure.attempt import Attempt
 from common.secure.fixed_point import check_range
@@ -63,13 +66,16 @@ def advertise(
     groups = {group: digest for group, digest in task.groups.items() if group != NORMS}
     received = given_by(task, groups | ({NORMS: norms} if norms else {}))
     kept = masking.folder.update(received, site.cohort)
+    leaving = None if site.approved is None else site.approved.leaving(task.stage)
     if kept is None:
         # counted before the round: whoever is withdrawn while it trains is in it, and is counted in the next
         withdrawn = withdrawn_from(config.workdir, task.run)
-        kept = replace(_allowed(train(), config.name, site.policy, task), withdrawn=withdrawn)
+        kept = replace(_allowed(train(), config.name, site.policy, task, leaving), withdrawn=withdrawn)
         masking.folder.forget_other_rounds()
         masking.folder.keep_update(kept, received, site.cohort)
     outgoing = kept.outgoing
+    forms = {name: (form.dtype, form.shape) for name, form in declare(outgoing.tensors).items()}
+    check_kept(forms, outgoing.metrics, leaving)
     if not outgoing.patients:
         return RecordDict({ANSWER: pack_text(Answer(site=config.name, code=NOTHING_MAY_LEAVE))})
     advert = masking.advertise(attempt, _rules(task.study), outgoing.patients, received)
@@ -122,11 +128,13 @@ def _masked(config: SiteConfig, boxes: Boxes) -> RecordDict:
 
 def _masking(config: SiteConfig, attempt: Attempt) -> Masking:
     refuse_if_stopped(config.workdir, attempt.run)
-    if config.signing_key is None or config.roster is None:
+    approved = require_approval(config.workdir, config.policy, attempt.study_digest)
+    if config.signing_key is None or (approved is None and config.roster is None):
         raise StudyError(
-            "the study wants secure aggregation; name signing_key and this site's own copy of the roster in site.toml"
+            "the study wants secure aggregation; name signing_key in site.toml, and without an approved plan roster"
         )
-    pinned = {site: entry.signing_key for site, entry in load_roster(config.roster).sites.items()}
+    roster = approved.roster if approved is not None else load_roster(config.roster or Path())
+    pinned = {site: entry.signing_key for site, entry in roster.sites.items()}
     folder = MaskingFolder.of(config.workdir, attempt)
     return Masking(folder, config.name, load_signing_key(config.signing_key), pinned)
 
@@ -140,9 +148,9 @@ def _rules(study: Study) -> Rules:
     )
 
 
-def _allowed(update: LocalUpdate, site: str, policy: Policy, task: Task) -> KeptUpdate:
+def _allowed(update: LocalUpdate, site: str, policy: Policy, task: Task, leaving: Leaving | None) -> KeptUpdate:
     """Return what of an update may be summed or leave in clear, once it is known to fit into fixed-point numbers."""
-    allowed = allow_update(update, site, policy, task.study, task.plan)
+    allowed = allow_update(update, site, policy, task.study, task.plan, leaving)
     outgoing = allow_sum(allowed, update.grouping, policy)
     for tensor in outgoing.tensors.values():
         check_range(tensor.double().numpy(), task.study.secure_aggregation.clip)

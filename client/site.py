@@ -9,12 +9,15 @@ from pathlib import Path
 from statistics import median
 
 from client.config import Hardware, Policy, SiteConfig
+from client.consent.approvals import require_approval
 from client.data.cache import CachedCase, LabelKind
 from client.data.dataset import CaseStore
 from client.data.splits import split_one_by_one, split_patients
-from client.privacy.policy import check_approved, patients_behind_training
+from client.limits import require_disk
+from client.privacy.policy import patients_behind_training
 from client.privacy.withdrawal import withdrawn_patients
 from client.training.row_budget import RowBudget
+from common.approval.study_plan import StudyPlan
 from common.errors import DataError
 from common.logs import logger
 from common.plan import SiteInventory
@@ -39,6 +42,7 @@ class Site:
         greys: medians of the grey constants per sequence, and the patients behind them.
         withdrawn: keys of the patients that were withdrawn; no store holds a case of theirs.
         hardware: how its machine computes.
+        approved: the plan under which it takes part; None where a simulation approves everything.
         budgets: per stage, how many rows of a batch its memory holds; learnt while training.
     """
 
@@ -51,6 +55,7 @@ class Site:
     greys: Mapping[Sequence, Greys]
     withdrawn: frozenset[str] = frozenset()
     hardware: Hardware = field(default_factory=Hardware)
+    approved: StudyPlan | None = None
     budgets: dict[Stage, RowBudget] = field(default_factory=dict, compare=False)
 
     @property
@@ -69,15 +74,20 @@ def open_site(config: SiteConfig, study: Study) -> Site:
     """Catalog the site's folder, prepare what is not prepared yet, and open it for `study`.
 
     Raises:
-        PolicyError: where the site has not approved the study.
+        PolicyError: where the site has not approved the study, or its disk may take no more.
         DataError: where no case of the folder can be used.
     """
     from client.data.catalog import scan_folder
     from client.data.preprocessing import PrepareSettings, prepare_cases
 
-    check_approved(config.policy, study)
+    require_approval(config.workdir, config.policy, study.digest)
     catalog = scan_folder(config.folder, config)
-    outcome = prepare_cases(list(catalog.cases), PrepareSettings.of(study), config.workdir / "cache")
+    outcome = prepare_cases(
+        list(catalog.cases),
+        PrepareSettings.of(study),
+        config.workdir / "cache",
+        on_case=lambda done, total: require_disk(config.workdir, config.policy),
+    )
     for case, reason in sorted(outcome.failures.items()):
         log.warning("%s: left out, it could not be prepared: %s", case, reason)
     if not outcome.cases:

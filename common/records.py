@@ -40,6 +40,8 @@ OK = "ok"
 NOTHING_TO_TRAIN = "nothing-to-train"
 NEEDS_TENSORS = "needs-tensors"
 BUDGET_EXHAUSTED = "privacy-budget-exhausted"
+OUTSIDE_HOURS = "outside-hours"
+"""Code of a site whose policy lets it work at other hours: it is waited for as one that is not there."""
 
 SITS_OUT = frozenset({NOTHING_TO_TRAIN, BUDGET_EXHAUSTED})
 """Codes of a site that answered well and brings nothing to the stage; it is not asked again."""

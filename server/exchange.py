@@ -1,7 +1,8 @@
 """Questions to the sites' nodes: each has a deadline, and a node that owes an answer is asked nothing else.
 
 Flower sends no message again. So a node for which Flower reports an error is asked again within the deadline: one that
-was gone once it is online, one whose app died a few times after a pause.
+was gone once it is online, one whose app died a few times after a pause. A site that may not work at this hour is
+waited for as one that is not there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.parcel import Wrapper, unwrap
-from common.records import WireError
+from common.records import ANSWER, OUTSIDE_HOURS, Answer, WireError, read_text
 
 ANSWERED = "answered"
 LATE = "late"
@@ -32,6 +33,8 @@ PASSING = frozenset({0, 3, 4, 8})
 TRIES = 3
 """How often a node is asked whose errors may pass; a node that is gone is asked whenever it comes back."""
 RETRY_PAUSE_S = 2.0
+HOURS_PAUSE_S = 60.0
+"""When a site that may not work at this hour is asked again; every question costs it a process."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Reply:
 
     Attributes:
         node: the node that was asked.
-        code: `answered`, `late`, `busy` (still owes an earlier answer), `unreachable`, `malformed` or
+        code: `answered`, `late`, `outside-hours`, `busy` (still owes an earlier answer), `unreachable`, `malformed` or
             `node-error-<Flower's code>`.
         content: the answer; None unless answered.
         seconds: from the question until now.
@@ -229,7 +232,7 @@ class Exchange:
                     self.on_late(node, group)
             elif not message.has_error():
                 reply = _answered(node, message, question.waited_s)
-                if not _says_again(question, each, reply):
+                if not (_is_away(question, each, reply) or _says_again(question, each, reply)):
                     del question.open[node]
                     yield reply
             elif not self._may_ask_again(each, message.error.code, question.waited_s):
@@ -247,6 +250,17 @@ class Exchange:
         each.code, each.message = f"{NODE_ERROR}-{error}", ""
         each.again_at = waited_s + RETRY_PAUSE_S * 2 ** (each.tries - 1)
         return True
+
+
+def _is_away(question: _Question, each: _Open, reply: Reply) -> bool:
+    """Put a node whose site may not work at this hour back among those that are not there."""
+    try:
+        if reply.content is None or read_text(reply.content, ANSWER, Answer).code != OUTSIDE_HOURS:
+            return False
+    except WireError:
+        return False
+    each.code, each.message, each.again_at = OUTSIDE_HOURS, "", question.waited_s + HOURS_PAUSE_S
+    return True
 
 
 def _says_again(question: _Question, each: _Open, reply: Reply) -> bool:

@@ -15,7 +15,7 @@ from common.assessment.dossier import Dossier
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
-from common.records import BUDGET_EXHAUSTED
+from common.records import BUDGET_EXHAUSTED, OUTSIDE_HOURS
 from common.settings.stages import Stage
 from common.study import Study
 from server.aggregation.global_state import Aggregator, GlobalState
@@ -47,7 +47,7 @@ from server.secure_round import SecureRound, SecureSumError
 from server.secure_transcript import forget_transcripts
 from server.stages import ModelBuilder, StageModel, open_stage
 
-ABSENT = frozenset({BUSY, LATE, UNREACHABLE})
+ABSENT = frozenset({BUSY, LATE, UNREACHABLE, OUTSIDE_HOURS})
 """Codes of sites that the next round does not wait for, once others suffice."""
 
 

@@ -13,6 +13,7 @@ from client.assessment.alone import train_alone
 from client.assessment.examination import Assessor, Examination, Observed, joined
 from client.assessment.register import Cohort, Register, only
 from client.compilation import make_ready
+from client.limits import limit_gpu_memory
 from client.precision import computing_in
 from client.privacy.outbound import allow_findings, code_of
 from client.privacy.policy import patients_behind_number
@@ -70,6 +71,7 @@ def _assess(
     kept: Findings | None,
 ) -> Findings:
     """Run every assessor that the study asks for, or that failed, count what they saw, and add it to what is kept."""
+    limit_gpu_memory(site.policy, bench.device)
     declared = declared_by(request.study, request.plan, site.name)
     wanted = tuple(declared) if kept is None else to_repeat(declared, kept)
     failed: dict[str, str] = {}

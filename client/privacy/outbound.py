@@ -1,16 +1,16 @@
 """The one door through which anything leaves a hospital.
 
 An inventory leaves with counts and medians that enough patients stand behind. An update leaves with the tensors of the
-groups that belong to the site, each with enough patients behind it, and with metrics whose names are in the vocabulary
-below, each with enough patients behind it. Of a stage that is trained privately no metric leaves, for none is noisy. An
-assessment leaves as sums, merged histograms and moments under declared names, each of enough patients. An error leaves
-as its code.
+groups that belong to the site, each with enough patients behind it, and with metrics whose names are in the vocabulary,
+each with enough patients behind it; both only as the plan that a person approved names them. Of a stage that is trained
+privately no metric leaves, for none is noisy. An assessment leaves as sums, merged histograms and moments under
+declared names, each of enough patients. An error leaves as its code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,52 +19,38 @@ from client.config import Policy
 from client.privacy.counting import histogram_of, moments_over, sums_of
 from client.privacy.policy import patients_behind_number, patients_behind_training
 from client.training.update import Counted, LocalUpdate
-from common.assessment.declared import Bins, Declared, Features, Values
+from common.approval.study_plan import Form, Leaving
+from common.approval.vocabulary import VOCABULARY
+from common.assessment.declared import Bins, Features, Values
+from common.assessment.declared import Declared as Kind
 from common.assessment.findings import FeatureSums, Findings, Histogram, Sums
-from common.errors import GliofedError
+from common.errors import GliofedError, PolicyError
 from common.logs import logger
-from common.parameters import DOMAIN_PREFIX, LOCAL, STATISTICS, Grouping, StateDict, group_of, permitted_groups
+from common.parameters import (
+    DOMAIN_PREFIX,
+    LOCAL,
+    STATISTICS,
+    Grouping,
+    StateDict,
+    by_group,
+    group_of,
+    permitted_groups,
+)
 from common.plan import Plan, SiteInventory
-from common.records import Greys
+from common.records import Greys, declare
 from common.sequences import Sequence
 from common.spent import Spent
 from common.study import Study
 
 log = logger(__name__)
 
-LOSSES = frozenset(
-    {
-        *("loss", "discriminator", "adversarial", "style", "lesion_style", "diversity", "cycle", "identity", "paired"),
-        *("synthesis", "segmentation", "dice", "cross_entropy", "consistency"),
-        *("features", "dissimilarity"),
-        *("win_rate", "output_spread", "style_spread", "style_drift"),
-    }
-)
-"""What a step may report of its training: losses, and the figures that an alarm at the coordinator looks at."""
-
-SCORES = frozenset(
-    {
-        *(
-            "loss",
-            "mae",
-            "mae_copy",
-            "mae_lesion",
-            "ssim",
-            "synthesis",
-            "segmentation",
-            "dice",
-            "dice_wt",
-            "dice_tc",
-            "dice_et",
-        ),
-        *("cross_entropy", "consistency", "accuracy"),
-    }
-)
-"""What an evaluation on held-out patients may report."""
-
-VOCABULARY = frozenset(f"training.{name}" for name in LOSSES) | frozenset(f"held_out.{name}" for name in SCORES)
-
 UNEXPECTED = "unexpected"
+
+
+class NotCoveredError(PolicyError):
+    """Something that was kept to be sent is not in the plan that is approved now."""
+
+    code = "not-covered"
 
 
 @dataclass(frozen=True)
@@ -75,7 +61,7 @@ class Outgoing:
         tensors: names and values of the groups that may leave.
         patients: per group that leaves, the patients that touched it.
         metrics: numbers that may leave.
-        withheld: groups and metrics of the contract that stay for want of patients; nothing else is named.
+        withheld: groups and metrics of the contract that stay: for want of patients, or of permission by the policy.
         spent: what a private update has cost.
     """
 
@@ -86,8 +72,13 @@ class Outgoing:
     spent: Spent | None = None
 
 
-def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, plan: Plan) -> Outgoing:
+def allow_update(
+    update: LocalUpdate, site: str, policy: Policy, study: Study, plan: Plan, leaving: Leaving | None = None
+) -> Outgoing:
     """Let through what of `update` may leave `site`: permitted groups, known metrics, enough patients behind each.
+
+    And of these what the approved plan names, tensors by type and shape as well: a group that has any other tensor
+    stays whole. Without a plan, in a simulation that approves everything, the study alone decides.
 
     Statistics need as many patients as any other number. Buffers of whole numbers never leave: the coordinator keeps
     its own.
@@ -105,13 +96,60 @@ def allow_update(update: LocalUpdate, site: str, policy: Policy, study: Study, p
         if group_of(name, update.grouping) in patients and tensor.is_floating_point()
     }
     offered = {} if update.spent else update.metrics
-    for name in sorted(set(offered) - VOCABULARY):
-        log.warning("%s stays at the site: it is not in the vocabulary of what may leave", name)
-    known = {name: metric for name, metric in sorted(offered.items()) if name in VOCABULARY}
-    metrics = {name: metric.value for name, metric in known.items() if _may_leave(metric, policy, study)}
+    speakable = VOCABULARY if leaving is None else VOCABULARY & leaving.metrics
+    for name in sorted(set(offered) - speakable):
+        log.warning("%s stays at the site: it is not among the numbers that may leave", name)
+    known = {name: metric for name, metric in sorted(offered.items()) if name in speakable}
+    metrics = {
+        name: metric.value
+        for name, metric in known.items()
+        if _may_leave(metric, policy, study) and policy.lets_out(name)
+    }
     few = [group for group, count in counted.items() if count > 0 and group not in patients]
     withheld = tuple(few + [name for name in known if name not in metrics])
-    return Outgoing(tensors, patients, metrics, withheld, update.spent)
+    return _planned(Outgoing(tensors, patients, metrics, withheld, update.spent), update.grouping, leaving)
+
+
+def _planned(outgoing: Outgoing, grouping: Grouping, leaving: Leaving | None) -> Outgoing:
+    """Keep back every group of which some tensor is not in the approved plan as it is."""
+    if leaving is None:
+        return outgoing
+    strange: set[str] = set()
+    for group, names in by_group(outgoing.tensors, grouping).items():
+        uncovered = leaving.uncovered(group, declare({name: outgoing.tensors[name] for name in names}))
+        if uncovered:
+            strange.add(group)
+            log.warning(
+                "%s stays at the site: the approved plan does not name %d of its tensors as they are, the first is %s",
+                group,
+                len(uncovered),
+                uncovered[0],
+            )
+    return _without(outgoing, strange, grouping)
+
+
+def _without(outgoing: Outgoing, groups: Collection[str], grouping: Grouping) -> Outgoing:
+    """Keep back whole groups, and say so."""
+    if not groups:
+        return outgoing
+    tensors = {name: tensor for name, tensor in outgoing.tensors.items() if group_of(name, grouping) not in groups}
+    patients = {group: count for group, count in outgoing.patients.items() if group not in groups}
+    return replace(outgoing, tensors=tensors, patients=patients, withheld=outgoing.withheld + tuple(sorted(groups)))
+
+
+def check_kept(tensors: Mapping[str, Form], numbers: Collection[str], leaving: Leaving | None) -> None:
+    """Refuse to send an update that was kept, where the plan that is approved now does not name all of it.
+
+    Raises:
+        NotCoveredError: naming the first tensor or number.
+    """
+    if leaving is None:
+        return
+    planned = {name: form for group in leaving.groups.values() for name, form in group.items()}
+    strange = sorted({name for name, form in tensors.items() if planned.get(name) != form})
+    strange += sorted(set(numbers) - leaving.metrics)
+    if strange:
+        raise NotCoveredError(f"a kept update holds {strange[0]}, which the approved plan does not name; it stays")
 
 
 def allow_sum(outgoing: Outgoing, grouping: Grouping, policy: Policy) -> Outgoing:
@@ -122,10 +160,7 @@ def allow_sum(outgoing: Outgoing, grouping: Grouping, policy: Policy) -> Outgoin
     """
     if policy.single_owner_heads_in_clear or outgoing.spent is not None:
         return outgoing
-    owned = tuple(group for group in outgoing.patients if group.startswith(DOMAIN_PREFIX))
-    tensors = {name: tensor for name, tensor in outgoing.tensors.items() if group_of(name, grouping) not in owned}
-    patients = {group: count for group, count in outgoing.patients.items() if group not in owned}
-    return replace(outgoing, tensors=tensors, patients=patients, withheld=outgoing.withheld + owned)
+    return _without(outgoing, {group for group in outgoing.patients if group.startswith(DOMAIN_PREFIX)}, grouping)
 
 
 def allow_inventory(
@@ -148,7 +183,11 @@ def allow_inventory(
 
 
 def allow_findings(
-    observed: Observed, declared: Mapping[str, Declared], weights: str, policy: Policy, study: Study
+    observed: Observed,
+    declared: Mapping[str, Kind],
+    weights: str,
+    policy: Policy,
+    study: Study,
 ) -> Findings:
     """Let through what was observed under declared names, counted, where enough patients stand behind it.
 
@@ -169,7 +208,27 @@ def allow_findings(
     )
 
 
-def _counted(patients: Any, kind: Declared, fewest: int) -> Sums | Histogram | FeatureSums | None:
+def allow_planned(findings: Findings, planned: Collection[str] | None, policy: Policy) -> Findings:
+    """Let through what of counted findings the approved plan names and the policy allows, kept ones as well.
+
+    `planned` is None where a simulation approves everything.
+    """
+    kinds: dict[str, Mapping[str, Any]] = {
+        "sums": findings.sums,
+        "histograms": findings.histograms,
+        "moments": findings.moments,
+    }
+    names = {name for found in kinds.values() for name in found}
+    unplanned = set() if planned is None else names - set(planned)
+    for name in sorted(unplanned):
+        log.warning("%s stays at the site: it is not in the approved plan", name)
+    forbidden = {name for name in names - unplanned if not policy.lets_out(name)}
+    leaving = names - unplanned - forbidden
+    left = {kind: {name: found[name] for name in found if name in leaving} for kind, found in kinds.items()}
+    return findings.model_copy(update={**left, "withheld": (*findings.withheld, *sorted(forbidden))})
+
+
+def _counted(patients: Any, kind: Kind, fewest: int) -> Sums | Histogram | FeatureSums | None:
     """Count what was observed of each patient, as its name declares."""
     match kind:
         case Values():

@@ -16,7 +16,9 @@ from torch import nn
 
 from client.allocator import keep_freed_memory
 from client.compilation import make_ready
+from client.consent.approvals import require_approval
 from client.data.dataset import CaseStore
+from client.limits import limit_gpu_memory
 from client.monitor import StepDone, report_step
 from client.precision import computing_in
 from client.privacy.budget import Budget
@@ -160,11 +162,12 @@ def train_locally(site: Site, task: Task, model: nn.Module, bench: Bench) -> Loc
         NothingToTrainError: where no case of the site fits the stage.
         BudgetExhaustedError, LedgerError: where the round cannot be paid for in privacy; nothing was trained.
         NonFiniteLossError: where training diverged; nothing is kept.
-        StoppedError: where the run was stopped while it trained.
+        StoppedError, NotApprovedError: where the run was stopped, or consent revoked, while it trained.
     """
     settings = _settings(task)
     state = state_of(site, task)
     keep_freed_memory()
+    limit_gpu_memory(site.policy, bench.device)
     with (
         torch.random.fork_rng(devices=[]),
         deterministic_on_cpu(bench.device),
@@ -244,6 +247,7 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, de
 
     def on_step(number: int, losses: dict[str, float]) -> None:
         refuse_if_stopped(site.workdir, task.run)
+        require_approval(site.workdir, site.policy, task.study_digest)
         for name, value in losses.items():
             sums.setdefault(name, []).append(value)
         report_step(StepDone(site.name, task.stage, task.round, number, settings.local_steps, dict(losses)))

@@ -17,12 +17,12 @@ def initialise(model: nn.Module, generator: torch.Generator, law: FirstWeights =
     `he` is the papers' (UMMGAT, StarGAN-v2): normal with variance 2 / fan in, biases zero. `uniform` draws weights and
     biases within 1 / sqrt(fan in), PyTorch's own law. He's weights are the larger, add up along the residual levels,
     and made the tiny generator learn several times slower. A tensor that its class set to zero (output layers,
-    position biases) stays zero under both, unit norms stay as they are.
+    position biases) stays zero under both, unit norms stay as they are; one on the meta device has no weights.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             for tensor in (module.weight, module.bias):
-                if tensor is not None and bool(tensor.any()):
+                if tensor is not None and not tensor.is_meta and bool(tensor.any()):
                     with torch.no_grad():
                         _draw(tensor, module.weight[0].numel(), generator, law)
 

@@ -34,7 +34,7 @@ def build_model(stage: Stage, study: Study, domains: tuple[Domain, ...], generat
 
     A stage that the study trains privately gets networks in which no row of a batch sees another.
     """
-    seed = int(torch.randint(2**62, (), generator=generator).item())
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device).item())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the initialisers of MONAI and torch know no generator
         match stage:

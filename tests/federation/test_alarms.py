@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from client.privacy.outbound import VOCABULARY
+from common.approval.vocabulary import VOCABULARY
 from server.alarms import RULES, Alarm, alarms
 
 WELL = {"output_spread": 0.9, "style_spread": 0.3, "win_rate": 0.7, "style_drift": 0.1}

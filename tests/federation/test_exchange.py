@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
+from common.records import ANSWER, OUTSIDE_HOURS, Answer, pack_text
 from server.exchange import TRIES, Exchange, Patience
 from simulations.grid import InProcessGrid
 
@@ -100,7 +101,7 @@ class AbsentGrid(SlowGrid):
         return [None] if self.away and message.metadata.dst_node_id == 3 else super().push_messages([message])
 
 
-def ask_all(grid: AbsentGrid, patience: Patience, deadline_s: float = 5.0) -> dict[int, str]:
+def ask_all(grid: SlowGrid, patience: Patience, deadline_s: float = 5.0) -> dict[int, str]:
     contents = {node: RecordDict() for node in (2, 3, 4)}
     return {reply.node: reply.code for reply in Exchange(grid).ask(contents, "train", "1", deadline_s, patience)}
 
@@ -167,3 +168,31 @@ def test_a_message_that_expired_is_not_delivered_in_process() -> None:
     (identifier,) = grid.push_messages([Message(RecordDict(), 2, "train", ttl=-1.0)])
     (reply,) = grid.pull_messages([identifier])
     assert reply.has_error()
+
+
+def closed_at_first(times: int) -> type[SlowGrid]:
+    """A grid whose node 4 says `outside-hours` so many times."""
+
+    class ClosedGrid(SlowGrid):
+        refused = 0
+
+        def _answer(self, message: Message) -> Message:
+            if message.metadata.dst_node_id == 4 and self.refused < times:
+                self.refused += 1
+                answer = pack_text(Answer(site="d", code=OUTSIDE_HOURS))
+                return Message(RecordDict({ANSWER: answer}), reply_to=message)
+            return super()._answer(message)
+
+    return ClosedGrid
+
+
+def test_a_site_outside_its_hours_is_asked_again_until_it_may_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.exchange.HOURS_PAUSE_S", 0.01)
+    grid = closed_at_first(2)(set())
+    assert ask_all(grid, Patience(absence_s=5.0)) == dict.fromkeys((2, 3, 4), "answered")
+    assert grid.pushed.count(4) == 3
+
+
+def test_a_site_outside_its_hours_is_not_waited_for_once_the_others_suffice() -> None:
+    grid = closed_at_first(1)(set())
+    assert ask_all(grid, Patience()) == {2: "answered", 3: "answered", 4: "outside-hours"}

@@ -13,8 +13,8 @@ import torch
 
 from client.app import make_app
 from client.data.cache import LabelKind, write_case
-from client.privacy.outbound import VOCABULARY
 from client.training.tasks import Bench
+from common.approval.vocabulary import VOCABULARY
 from common.nets.map_synthesiser import MapSynthesiser
 from common.release import load_release
 from common.sequences import STRUCTURAL, Sequence

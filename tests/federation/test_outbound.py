@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from client.config import Policy
+from client.consent.approvals import require_approval
 from client.privacy.outbound import Outgoing, allow_update, code_of
-from client.privacy.policy import check_approved
 from client.training.trainer import NothingToTrainError
 from client.training.update import Counted, LocalUpdate
 from common.errors import PolicyError
@@ -71,11 +72,11 @@ def test_an_error_leaves_as_its_code() -> None:
     assert code_of(RuntimeError("/scans/patient-7")) == "unexpected"
 
 
-def test_a_study_that_nobody_approved_is_refused(tiny: SimpleNamespace) -> None:
+def test_a_study_that_nobody_approved_is_refused(tiny: SimpleNamespace, tmp_path: Path) -> None:
     study = tiny.make_study()
-    check_approved(Policy(approve_everything=True), study)
-    with pytest.raises(PolicyError, match=study.digest) as caught:
-        check_approved(Policy(), study)
+    assert require_approval(tmp_path, Policy(approve_everything=True), study.digest) is None
+    with pytest.raises(PolicyError, match=study.digest[:12]) as caught:
+        require_approval(tmp_path, Policy(), study.digest)
     assert code_of(caught.value) == "not-approved"
 
 

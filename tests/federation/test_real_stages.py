@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from client.app import make_app
 from client.data.cache import LabelKind, write_case
 from client.inference.segment import segment_volume
-from client.privacy.outbound import VOCABULARY
 from client.training.tasks import Bench
+from common.approval.vocabulary import VOCABULARY
 from common.parameters import group_of
 from common.release import load_release
 from common.sequences import STRUCTURAL, Sequence

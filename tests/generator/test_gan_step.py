@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from client.precision import computing_in
-from client.privacy.outbound import LOSSES
 from client.training.gan_step import GanStep, build_step
 from client.training.row_budget import RowBudget, within
 from client.training.trainer import NothingToTrainError, draw_batches, fit
 from client.training.workplace import Workplace
+from common.approval.vocabulary import LOSSES
 from common.nets.first_weights import initialise
 from common.nets.ummgat import Ummgat
 from common.sequences import Sequence

@@ -15,6 +15,7 @@ ALLOWED = {
 FLOWER = {
     *(
         "client/app.py",
+        "client/privacy/audit_message.py",
         "common/records.py",
         "common/parcel.py",
         "common/frozen_message.py",

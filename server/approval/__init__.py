@@ -1,0 +1,1 @@
+"""How a coordinator writes down what the sites are asked to approve."""
