@@ -9,10 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from common.errors import FederationError
+from common.processes.program import Process, Program
 from simulations.chaos.trial import STRUCK, Trial
 from simulations.deployment.authority import HOST
 from simulations.deployment.link import PERFECT, RURAL
-from simulations.deployment.program import Process, Program
 
 LEASE_S = 60.0
 """How long Flower believes in a node, or a ServerApp, that it hears nothing of."""
