@@ -5,7 +5,7 @@ from __future__ import annotations
 from client.assessment.chosen_patients import chosen
 from client.assessment.examination import Examination, Observed
 from client.assessment.patient_losses import losses_of, members_of
-from common.assessment.membership import ATTACKS, PARTS, attack_name
+from common.assessment.membership import ATTACKS, PARTS, attack_name, attacked
 from common.attacks.placements import false_alarm_bin, placements
 
 
@@ -16,7 +16,7 @@ def assess(exam: Examination) -> Observed:
     """
     values: dict[str, dict[str, tuple[float, ...]]] = {}
     bins: dict[str, dict[str, int]] = {}
-    for stage in exam.study.stages.released:
+    for stage in attacked(exam.study):
         members, strangers = chosen(exam, members_of(exam, stage)), chosen(exam, exam.held_out)
         if min(len(members.patients()), len(strangers.patients())) < exam.minimum:
             continue

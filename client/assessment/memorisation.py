@@ -15,7 +15,7 @@ from client.assessment.patient_losses import members_of
 from client.assessment.released_drawings import Drawing, draw_patients
 from client.data.dataset import CaseStore
 from client.training.gan_batch import holding
-from common.assessment.memorisation import DRAWING, copies_name
+from common.assessment.memorisation import attacked, copies_name
 from common.attacks.nearness import COPIED, FEWEST_TRAINED, Distances, copy_ratio, masked_distances
 from common.sequences import Sequence
 
@@ -31,8 +31,8 @@ def assess(exam: Examination) -> Observed:
     Where copies are fewer than the minimum count, but some, as many patients as that are called copied, the nearest.
     """
     values: dict[str, dict[str, tuple[float, ...]]] = {}
-    for stage in exam.study.stages.released:
-        if stage in DRAWING and len(exam.held_out.patients()) >= exam.minimum:
+    for stage in attacked(exam.study):
+        if len(exam.held_out.patients()) >= exam.minimum:
             drawings = draw_patients(exam, stage, chosen(exam, exam.held_out))
             ratios = nearest_ratios(drawings, members_of(exam, stage), exam.minimum)
             copied = called_copied(ratios, exam.minimum)

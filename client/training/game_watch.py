@@ -14,22 +14,27 @@ from common.nets.ummgat import Ummgat
 from common.sequences import Sequence
 
 LIMIT = 8
-"""Patients whose pictures are looked at, in each domain."""
+"""Patients whose pictures are looked at, in each domain; more where more must stand behind a number that leaves."""
 
 
 class GameWatch:
     """Remembers each own domain's mean style code under the weights that the round began with.
 
+    Args:
+        minimum: the patients that must stand behind a figure, if it is to be told.
+
     Attributes:
         patients: the fewest patients behind one of the figures.
     """
 
-    def __init__(self, model: Ummgat, store: CaseStore, own: Mapping[Sequence, int], device: torch.device) -> None:
+    def __init__(
+        self, model: Ummgat, store: CaseStore, own: Mapping[Sequence, int], device: torch.device, minimum: int = 1
+    ) -> None:
         self.model = model
         self.pictures: dict[int, Tensor] = {}
         self.brains: dict[int, Tensor] = {}
         for sequence, number in sorted(own.items()):
-            slices = fixed_slices(store, holding(sequence), LIMIT)
+            slices = fixed_slices(store, holding(sequence), max(LIMIT, minimum))
             if slices is not None:
                 self.pictures[number] = slices.images[sequence].to(device)
                 self.brains[number] = slices.brain.to(device)

@@ -39,7 +39,9 @@ Terms = dict[str, Term]
 class GanStep:
     """Draws batches, updates discriminator, then generator, encoder and mapper; see the module's text."""
 
-    def __init__(self, model: Ummgat, study: Study, site: str, store: CaseStore, device: torch.device) -> None:
+    def __init__(
+        self, model: Ummgat, study: Study, site: str, store: CaseStore, device: torch.device, minimum: int = 1
+    ) -> None:
         settings = study.stages.generator
         if settings is None:
             raise ValueError("the study has no generator stage")
@@ -68,7 +70,8 @@ class GanStep:
             "discriminator": _adam(self.judging, settings.discriminator_learning_rate, settings),
         }
         self.judges_foreign = settings.discriminator == "shared"
-        self.watch = GameWatch(self.model, store, self.own, device)
+        self.minimum = minimum
+        self._watch: GameWatch | None = None
         self.steps = 0
         self._drawn: tuple[GanBatch, Tensor, Tensor] | None = None
 
@@ -78,6 +81,13 @@ class GanStep:
         for net in (self.model.encoder, self.model.mapper, self.model.discriminator):
             for key, head in net.out.heads.items():
                 head.requires_grad_(key in own)
+
+    @property
+    def watch(self) -> GameWatch:
+        """What watches the game, from when it is first asked for: with the first step, never in a private stage."""
+        if self._watch is None:
+            self._watch = GameWatch(self.model, self.store, self.own, self.device, self.minimum)
+        return self._watch
 
     def draw(self, generator: torch.Generator) -> GanBatch:
         """Draw one batch."""
@@ -111,11 +121,12 @@ class GanStep:
     def __call__(self, batch: GanBatch) -> dict[str, float]:
         """Update discriminator and generator on one batch and return the losses, after the last step also the facts
         that tell whether the game goes wrong."""
+        watch = self.watch  # which remembers the weights as they are before they move
         self._drawn = None
         losses = self._judge(batch) | self._improve(batch)
         self._drawn = None
         self.steps += 1
-        return losses | (self.watch.facts() if self.steps == self.settings.local_steps else {})
+        return losses | (watch.facts() if self.steps == self.settings.local_steps else {})
 
     def _judge(self, batch: GanBatch) -> dict[str, float]:
         """Update the discriminator on the rows of the site's own domains."""
@@ -277,10 +288,10 @@ class GanStep:
         everyone = ("discriminator", "win_rate", "adversarial", "style", "diversity", "identity")
         tumours = {case.patient for case, slices in zip(self.store.cases, self.store.with_tumour, strict=True)
                    if len(slices) and self._holds(case)}  # fmt: skip
-        watched = dict.fromkeys(("output_spread", "style_spread", "style_drift"), self.watch.patients)
+        watched = 0 if self._watch is None else self._watch.patients
         return (
             dict.fromkeys(everyone, len(self.store.patients(self._holds)))
-            | watched
+            | dict.fromkeys(("output_spread", "style_spread", "style_drift"), watched)
             | {
                 "lesion_style": len(tumours),
                 "paired": len(self.store.patients(lambda case: self.draw_rows.use_pairs and len(self._held(case)) > 1)),
@@ -332,7 +343,7 @@ def build_step(model: nn.Module, place: Workplace) -> GanStep:
     """Return the generator stage's step at one site. Raises NothingToTrainError where no case fits."""
     if not isinstance(model, Ummgat) or model.domains != place.domains:
         raise ValueError("the generator stage trains a Ummgat over the plan's domains")
-    return GanStep(model, place.study, place.site_name, place.store, place.device)
+    return GanStep(model, place.study, place.site_name, place.store, place.device, place.minimum)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from client.limits import limit_gpu_memory
 from client.monitor import StepDone, report_step
 from client.precision import computing_in
 from client.privacy.budget import Budget
-from client.privacy.policy import patients_behind_training
+from client.privacy.policy import patients_behind_number, patients_behind_training
 from client.privacy.policy_digest import policy_digest
 from client.privacy.private_step import PrivateStep
 from client.site import Site
@@ -222,7 +222,8 @@ def _open_step(site: Site, task: Task, model: nn.Module, bench: Bench) -> Traini
     domains, store = task.plan.domains(task.study), site.training
     if task.stage in FOLDS:
         store = _fold_of(site, task)
-    place = Workplace(task.study, domains, site.name, store, frozen, bench.device)
+    minimum = patients_behind_number(site.policy, task.study)
+    place = Workplace(task.study, domains, site.name, store, frozen, bench.device, minimum)
     step = bench.step_builder(task.stage)(model, place)
     if not task.study.privacy.covers(task.stage):
         return step

@@ -25,6 +25,7 @@ class Workplace:
         store: its training cases.
         frozen: the released networks of earlier stages, in evaluation mode, without gradients.
         device: where the step computes.
+        minimum: the fewest patients behind a number that may leave the site.
     """
 
     study: Study
@@ -33,3 +34,4 @@ class Workplace:
     store: CaseStore
     frozen: Mapping[Stage, nn.Module]
     device: torch.device
+    minimum: int = 1

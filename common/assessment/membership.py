@@ -37,12 +37,23 @@ def attack_name(stage: Stage, loss: str) -> str:
     return f"{MEMBERSHIP}/{stage.value}/{loss}"
 
 
+def attacked(study: Study) -> tuple[Stage, ...]:
+    """Return the released stages that are attacked: one that is trained privately only where a limit asks for it.
+
+    What an attack tells are sums over the patients that were trained on, without noise.
+    """
+    if not study.attacks.enabled:
+        return ()
+    limited = study.attacks.membership_limit is not None
+    return tuple(stage for stage in study.stages.released if limited or not study.privacy.covers(stage))
+
+
 def declare(study: Study, plan: Plan, site: str) -> dict[str, Declared]:
     """Return what a site may say of the study's released models."""
-    names = [attack_name(stage, loss) for stage in study.stages.released for loss in ATTACKS[stage]]
+    names = [attack_name(stage, loss) for stage in attacked(study) for loss in ATTACKS[stage]]
     share, bins = Values(ranges=((0.0, 1.0),)), Bins(PARTS)
     said: dict[str, Declared] = {}
-    for name in names if study.attacks.enabled else ():
+    for name in names:
         said |= {f"{name}/members": share, f"{name}/strangers": share, f"{name}/curve": bins}
     return said
 

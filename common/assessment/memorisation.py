@@ -28,12 +28,22 @@ def copies_name(stage: Stage) -> str:
     return f"{MEMORISATION}/{stage.value}/copied"
 
 
+def attacked(study: Study) -> tuple[Stage, ...]:
+    """Return the released stages whose drawings are examined: a private one only where a limit asks for it.
+
+    How near the drawings lie to patients that were trained on is told without noise.
+    """
+    if not study.attacks.enabled:
+        return ()
+    limited = study.attacks.memorised_limit is not None
+    drawing = (stage for stage in study.stages.released if stage in DRAWING)
+    return tuple(stage for stage in drawing if limited or not study.privacy.covers(stage))
+
+
 def declare(study: Study, plan: Plan, site: str) -> dict[str, Declared]:
     """Return what a site may say of the study's drawing models: per patient whether it is a copy, and its nearness."""
-    if not study.attacks.enabled:
-        return {}
     pair = Values(ranges=((0.0, 1.0), (0.0, LARGEST_RATIO)))
-    return {copies_name(stage): pair for stage in study.stages.released if stage in DRAWING}
+    return {copies_name(stage): pair for stage in attacked(study)}
 
 
 def reduce(study: Study, findings: Mapping[str, Findings]) -> MemorisationFigures | None:

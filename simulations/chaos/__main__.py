@@ -21,13 +21,11 @@ from simulations.chaos.crashes import crash_everywhere  # noqa: E402
 from simulations.chaos.crowd import measure  # noqa: E402
 from simulations.chaos.deployed import play_faults  # noqa: E402
 from simulations.chaos.faults import FAULTS  # noqa: E402
+from simulations.chaos.laws import broken_by_crowds, broken_by_fault, broken_by_time  # noqa: E402
 from simulations.chaos.report import Results  # noqa: E402
 from simulations.chaos.signals import end_tidily  # noqa: E402
 
 CROWDS = (10, 50, 200)
-FLAT = 1.10
-"""Peak memory of the largest crowd, as a multiple of the smallest one's, that still counts as flat."""
-
 MEMORY = Path("/dev/shm")  # noqa: S108 (a file system in memory: three hundred runs of small files)
 
 
@@ -47,6 +45,9 @@ def main() -> int:
         except GliofedError as error:
             results.problems.append(f"{part}: {error}")
         results.seconds[part] = round(time.monotonic() - began, 1)
+        results.write(asked.out)
+    if (late := broken_by_time(sum(results.seconds.values()))) is not None:
+        results.problems.append(late)
         results.write(asked.out)
     for problem in results.problems:
         console.print_line(problem)
@@ -81,8 +82,8 @@ def _faults(results: Results, asked: argparse.Namespace) -> None:
         results.faults.append(row)
         results.write(asked.out)
         console.print_line(f"{row.fault}: {row.done}; {row.ended}; {row.lost} rounds lost, {row.seconds:g} s")
-        if row.lost:
-            results.problems.append(f"{row.fault}: {row.ended}, {row.lost} rounds lost")
+        if (problem := broken_by_fault(row)) is not None:
+            results.problems.append(problem)
 
 
 def _crowd(results: Results, asked: argparse.Namespace) -> None:
@@ -91,9 +92,7 @@ def _crowd(results: Results, asked: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory(dir=asked.out) as folder:
             results.crowds.append(measure(sites, Path(folder)))
         console.print_line(f"crowd: {results.crowds[-1]}")
-    least, most = results.crowds[0], results.crowds[-1]
-    if most.peak_mb > FLAT * least.peak_mb:
-        results.problems.append(f"crowd: {most.sites} sites take {most.peak_mb} MB, {least.sites} {least.peak_mb} MB")
+    results.problems += broken_by_crowds(results.crowds)
 
 
 if __name__ == "__main__":

@@ -120,13 +120,18 @@ def crowd_study(sites: int) -> Study:
     )
 
 
-def measure_here(sites: int, folder: Path) -> Crowd:
-    """Run the crowd in this process, which must have done nothing else."""
-    study = crowd_study(sites)
-    files = {
+def write_crowd(study: Study, folder: Path) -> dict[str, Path]:
+    """Write the study's hospitals, the first of which hold a sequence of it, and return the file of each."""
+    return {
         site: write_site(folder / site, site, sequences=(Sequence.T1,) if number < OWNERS else (Sequence.T2,))
         for number, site in enumerate(study.sites)
     }
+
+
+def measure_here(sites: int, folder: Path) -> Crowd:
+    """Run the crowd in this process, which must have done nothing else."""
+    study = crowd_study(sites)
+    files = write_crowd(study, folder)
     began = time.monotonic()
     client = make_app(open_cached, Bench(_build, _noise_step, torch.device("cpu")))
     result = run_federation(study, files, folder / "run", client=client, build=_build)

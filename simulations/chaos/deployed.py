@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.errors import FederationError
 from common.files import write_whole
+from common.release import file_digest
 from common.study import Study
 from server.result import INCOMPLETE
 from server.study_text import to_toml
@@ -52,7 +53,7 @@ def play_faults(
 
 
 def run_here(study: Study, hospitals: Hospitals, folder: Path) -> dict[str, str]:
-    """Run a study in this process and return the digests of its rounds and of its release."""
+    """Run a study in this process and return the digests of its rounds and of its released models."""
     files = hospitals.files(study, folder / "sites")
     run_federation(study, files, folder / "run").require_complete()
     return weights_of(folder / "run")
@@ -65,13 +66,16 @@ def hand_over(study: Study, out: Path, path: Path) -> dict[str, str]:
 
 
 def weights_of(out: Path | str) -> dict[str, str]:
-    """Return the digest of each round's weights, and of the release."""
+    """Return the digest of each round's weights, and of each released model.
+
+    Not that of the release: it names its run, whose identifier is drawn.
+    """
     run = Path(out)
     found = {
         "/".join(path.parts[-3:-1]): json.loads(path.read_text())["global_sha256"]
         for path in (run / "rounds").glob("*/*/round.json")
     }
-    return found | {"release": json.loads((run / "run.json").read_text())["release_digest"]}
+    return found | {path.name: file_digest(path) for path in (run / "release").glob("*.safetensors")}
 
 
 def _lack_a_site(deployment: Deployment, folder: Path) -> FaultRow:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from common.errors import FederationError
+from common.processes.program import Process, Program
 from simulations.chaos.trial import STRUCK, Trial
 from simulations.deployment.authority import HOST
 from simulations.deployment.link import PERFECT, RURAL
@@ -25,33 +26,31 @@ FULL_S = 25.0
 
 def kill_client_app(trial: Trial) -> str:
     """Kill the ClientApp of a site while it trains."""
-    for process in trial.deployment.client_apps(STRUCK):
-        process.kill()
+    _kill_all(trial, f"a ClientApp of {STRUCK}", lambda: trial.deployment.client_apps(STRUCK))
     return f"SIGKILL of the ClientApp of {STRUCK} in mid-round"
 
 
 def kill_supernode(trial: Trial) -> str:
     """Kill a SuperNode; started again within its lease it is refused with exit status 305, until the lease is over."""
-    trial.deployment.supervisor.kill(trial.deployment.supernodes[STRUCK])
+    _kill(trial, trial.deployment.supernodes[STRUCK])
     return f"SIGKILL of the SuperNode of {STRUCK} in mid-round"
 
 
 def kill_server_app(trial: Trial) -> str:
     """Kill the ServerApp."""
-    for process in trial.deployment.server_apps():
-        process.kill()
+    _kill_all(trial, "a ServerApp", trial.deployment.server_apps)
     return "SIGKILL of the ServerApp in mid-round"
 
 
 def kill_superexec(trial: Trial) -> str:
     """Kill the superexec; its ServerApp ends with it."""
-    trial.deployment.supervisor.kill(trial.deployment.superexec)
+    _kill(trial, trial.deployment.superexec)
     return "SIGKILL of the superexec in mid-round, which takes the ServerApp with it"
 
 
 def kill_superlink(trial: Trial) -> str:
     """Kill the SuperLink; it is back within seconds."""
-    trial.deployment.supervisor.kill(trial.deployment.superlink)
+    _kill(trial, trial.deployment.superlink)
     return "SIGKILL of the SuperLink in mid-round, back after 3 s"
 
 
@@ -78,17 +77,19 @@ def bad_link(trial: Trial) -> str:
         trial.wait_until("a round counts over the bad link", lambda: len(trial.counted()) > counted)
     finally:
         link.quality = PERFECT
-    carried_mb = (link.carried_bytes - carried) / 1e6
+    carried, lost = link.carried_bytes - carried, link.lost_segments - lost
+    if not (carried and lost):
+        raise FederationError(f"the bad link carried {carried} bytes and lost {lost} segments: nothing felt it")
     return (
-        f"link of {STRUCK} at 4 Mbit/s, 50 ms, 1 % loss for the rest of the round: {carried_mb:.1f} MB, "
-        f"{link.lost_segments - lost} segments lost"
+        f"link of {STRUCK} at 4 Mbit/s, 50 ms, 1 % loss for the rest of the round: {carried / 1e6:.1f} MB, "
+        f"{lost} segments lost"
     )
 
 
 def expired_certificate(trial: Trial) -> str:
     """Let the SuperLink's certificate run out, and renew it."""
     trial.deployment.authority.issue(SHORT_CERTIFICATE)
-    trial.deployment.supervisor.kill(trial.deployment.superlink)
+    _kill(trial, trial.deployment.superlink)
     trial.wait_until("the certificate is refused as expired", lambda: _expired(trial), patience_s=120.0)
     time.sleep(EXPIRED_S)
     trial.deployment.renew_certificate()
@@ -108,6 +109,24 @@ def full_disk(trial: Trial) -> str:
         trial.disk.free()
     tries = trial.driver.submissions - submissions
     return f"the run's disk full (tmpfs, ENOSPC) until {tries} more tries had failed, then freed"
+
+
+def _kill_all(trial: Trial, what: str, living: Callable[[], list[Process]]) -> None:
+    """Kill what lives, as soon as anything does. Raises FederationError where nothing comes to life in time."""
+
+    def struck() -> bool:
+        found = living()
+        for process in found:
+            process.kill()
+        return bool(found)
+
+    trial.wait_until(f"{what} lives, to be killed", struck)
+
+
+def _kill(trial: Trial, program: Program) -> None:
+    """Kill a program that runs. Raises FederationError where it does not in time."""
+    trial.wait_until(f"{program.name} runs, to be killed", lambda: program.alive)
+    trial.deployment.supervisor.kill(program)
 
 
 def _expired(trial: Trial) -> bool:

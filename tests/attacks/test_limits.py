@@ -24,8 +24,8 @@ enabled = true
 """
 
 
-def study(**attacks):
-    return parse_study(STUDY + "".join(f"{key} = {value}\n" for key, value in attacks.items()))
+def study(more="", **attacks):
+    return parse_study(STUDY + "".join(f"{key} = {value}\n" for key, value in attacks.items()) + more)
 
 
 def sums(patients, *totals):
@@ -58,6 +58,23 @@ def dossier(statuses, findings, asked):
 
 
 OK = {"a": {"code": "ok"}, "b": {"code": "ok"}}
+
+
+PRIVATE = '[privacy]\nstages = ["generator"]\n'
+
+
+@pytest.mark.parametrize(
+    ("limit", "attacked"),
+    [
+        ({}, {"membership/segmenter"}),
+        ({"membership_limit": 0.9}, {"membership/segmenter", "membership/generator"}),
+        ({"memorised_limit": 0.9}, {"membership/segmenter", "memorisation/generator"}),
+    ],
+)
+def test_a_stage_that_is_trained_privately_is_attacked_only_where_a_limit_asks_for_it(limit, attacked):
+    asked = study(PRIVATE, **limit)
+    names = {**membership.declare(asked, None, "a"), **memorisation.declare(asked, None, "a")}
+    assert {"/".join(name.split("/")[:2]) for name in names} == attacked
 
 
 def test_areas_are_averaged_by_the_size_of_both_classes():

@@ -6,12 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from simulations.chaos.crowd import OWNERS, crowd_study, measure
+from common.plan import Plan
+from simulations.chaos.arithmetic import open_cached
+from simulations.chaos.crowd import OWNERS, crowd_study, measure, write_crowd
 
 
-def test_the_crowd_s_model_has_the_same_domains_whatever_its_size() -> None:
-    assert len(crowd_study(200).sites) == 200
-    assert len(crowd_study(OWNERS).sites) == OWNERS
+@pytest.mark.parametrize("sites", [OWNERS, 2 * OWNERS])
+def test_the_crowd_s_model_has_the_same_domains_whatever_its_size(tmp_path: Path, sites: int) -> None:
+    study = crowd_study(sites)
+    files = write_crowd(study, tmp_path)
+    inventory = tuple(open_cached(files[site], study).inventory for site in study.sites)
+    domains = Plan(study_digest=study.digest, inventory=inventory).domains(study)
+    images = {domain.key for domain in domains if not domain.lesion}
+    assert images == {f"{site}:T1" for site in study.sites[:OWNERS]}
+    assert {domain.key for domain in domains if domain.lesion} == {
+        domain.twin.key for domain in domains if not domain.lesion
+    }
 
 
 @pytest.mark.slow

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from client.training.workplace import Workplace
 from common.approval.vocabulary import VOCABULARY
+from common.settings.stages import Stage
 from server.alarms import RULES, Alarm, alarms
 
 WELL = {"output_spread": 0.9, "style_spread": 0.3, "win_rate": 0.7, "style_drift": 0.1}
@@ -58,3 +62,18 @@ def test_a_site_without_figures_raises_nothing() -> None:
 
 def test_what_alarms_look_at_may_leave_a_site() -> None:
     assert {f"training.{name}" for name, _, _ in RULES.values()} <= VOCABULARY
+
+
+def test_a_step_knows_how_many_patients_must_stand_behind_a_figure(consortium: Any, tiny: Any) -> None:
+    told: list[int] = []
+
+    def noting(stage: Stage) -> Callable[..., Any]:
+        def build_step(model: Any, place: Workplace) -> Any:
+            told.append(place.minimum)
+            return tiny.linear_step()(stage)(model, place)
+
+        return build_step
+
+    study = tiny.make_study(reporting="minimum_count = 4", stages__generator="rounds = 1\nlocal_steps = 1")
+    consortium.run(study, bench=replace(tiny.bench, step_builder=noting))
+    assert told and set(told) == {4}

@@ -96,6 +96,15 @@ def test_a_discriminator_that_is_always_right_or_always_wrong_alarms(step, right
     assert found["win_rate"] == float(right) and kinds(found, {}) == {kind}
 
 
+@pytest.mark.parametrize(("minimum", "watched"), [(1, 8), (5, 8), (10, 10)])
+def test_as_many_patients_are_watched_as_must_stand_behind_a_figure(make_store, make_study, domains, minimum, watched):
+    store, study = make_store(*[(T1,)] * 12), make_study("use", "local_steps = 1")
+    place = Workplace(study, domains, "a", store, {}, torch.device("cpu"), minimum)
+    step = build_step(Ummgat(domains, "tiny"), place)
+    fit(step, list(draw_batches(step, 1, torch.Generator().manual_seed(5))), lambda n, losses: None)
+    assert step.behind()["style_drift"] == step.watch.patients == watched
+
+
 def test_one_picture_has_no_spread(make_store, domains):
     model = Ummgat(domains, "tiny")
     watch = GameWatch(model, make_store((T1,)), {T1: model.domains.index(domains[0])}, torch.device("cpu"))

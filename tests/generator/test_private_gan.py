@@ -12,6 +12,7 @@ from torch import Tensor
 from client.privacy import private_step
 from client.privacy.dp_sgd import one_by_one, trained_weights
 from client.privacy.private_step import PrivateStep
+from client.training import gan_step
 from client.training.gan_step import GanStep, build_step
 from client.training.workplace import Workplace
 from common.nets.first_weights import initialise
@@ -51,6 +52,17 @@ def test_a_row_is_drawn_from_the_scans_of_its_patient_alone(step, make_study, do
     for row in rows_of(step, patient):
         shown = [row.source, *([row.reference] if bool(row.own) else []), *([row.target] if bool(row.paired) else [])]
         assert all(tuple(sorted(picture.flatten().tolist())) in pictures for picture in shown)
+
+
+def test_a_game_that_tells_no_figure_is_not_watched(step, monkeypatch) -> None:
+    def watched(*_):
+        raise AssertionError("pictures were encoded for nobody")
+
+    monkeypatch.setattr(gan_step, "GameWatch", watched)
+    private = PrivateStep(step, EVERYBODY, expected=4)
+    generator = torch.Generator().manual_seed(5)
+    private(private.draw(generator))
+    assert private.behind()["style_drift"] == 0
 
 
 def test_what_a_patient_lacks_is_drawn_towards_without_any_picture_of_it(step) -> None:
