@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -53,7 +52,7 @@ class Crowd:
         sites, rounds: its size.
         update_mb: bytes of one update.
         peak_mb: most memory that the process ever held (VmHWM).
-        seconds: of the run, its beginning and its release included.
+        seconds: of the processor, for the run from its beginning to its release.
     """
 
     sites: int
@@ -132,14 +131,19 @@ def measure_here(sites: int, folder: Path) -> Crowd:
     """Run the crowd in this process, which must have done nothing else."""
     study = crowd_study(sites)
     files = write_crowd(study, folder)
-    began = time.monotonic()
+    began = time.process_time()
     client = make_app(open_cached, Bench(_build, _noise_step, torch.device("cpu")))
     result = run_federation(study, files, folder / "run", client=client, build=_build)
     result.require_complete()
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     weights = folder / "run" / "release" / "generator.safetensors"
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Crowd(sites, ROUNDS, round(weights.stat().st_size / 1e6, 2), round(peak_mb, 1), round(seconds, 1))
+    return Crowd(sites, ROUNDS, round(weights.stat().st_size / 1e6, 2), round(_peak_mb(), 1), round(seconds, 1))
+
+
+def _peak_mb() -> float:
+    """Return the most memory that this process held; `getrusage` would count what its parent held when it forked."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def measure(sites: int, folder: Path) -> Crowd:
