@@ -238,14 +238,14 @@ def broken_at(site: str) -> Callable[[str], Callable[[Examination], Observed]]:
 QUORUM_OF_ONE = {"federation": "quorum = 1", "attacks": "membership_limit = 1.0"}
 
 
-def test_a_site_that_was_silent_refuses_still_when_it_is_not_even_there(hospital: Any, federation: Any) -> None:
+def test_a_site_that_was_silent_refuses_still_when_it_can_no_longer_be_opened(hospital: Any, federation: Any) -> None:
     sites = hospital(12) | hospital(12, name="b")
     done, _ = federation(sites, bench(keeps=True), broken_at("b"), **QUORUM_OF_ONE)
     assert done.release is None and "b: membership failed with data" in done.reason
     sites["b"].write_text("")
     done, dossier = federation(sites, bench(keeps=True), resume=True, **QUORUM_OF_ONE)
-    assert done.release is None and "b: no-answer" in done.reason
-    assert {site: status.code for site, status in dossier.sites.items()} == {"a": "ok", "b": "no-answer"}
+    assert done.release is None and "b: study" in done.reason
+    assert {site: status.code for site, status in dossier.sites.items()} == {"a": "ok", "b": "study"}
 
 
 def test_a_site_that_was_withdrawn_is_not_asked_and_does_not_count_as_silent(hospital: Any, federation: Any) -> None:
