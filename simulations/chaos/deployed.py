@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common.errors import FederationError
 from common.files import write_whole
-from common.release import file_digest
+from common.release import load_release
 from common.study import Study
 from server.result import INCOMPLETE
 from server.study_text import to_toml
@@ -53,7 +54,7 @@ def play_faults(
 
 
 def run_here(study: Study, hospitals: Hospitals, folder: Path) -> dict[str, str]:
-    """Run a study in this process and return the digests of its rounds and of its released models."""
+    """Run a study in this process and return the digests of its rounds and of its release."""
     files = hospitals.files(study, folder / "sites")
     run_federation(study, files, folder / "run").require_complete()
     return weights_of(folder / "run")
@@ -66,16 +67,19 @@ def hand_over(study: Study, out: Path, path: Path) -> dict[str, str]:
 
 
 def weights_of(out: Path | str) -> dict[str, str]:
-    """Return the digest of each round's weights, and of each released model.
+    """Return the digest of each round's weights, and of all that the release says but which run it is of.
 
-    Not that of the release: it names its run, whose identifier is drawn.
+    A run that is no simulation draws its identifier.
     """
     run = Path(out)
     found = {
         "/".join(path.parts[-3:-1]): json.loads(path.read_text())["global_sha256"]
         for path in (run / "rounds").glob("*/*/round.json")
     }
-    return found | {path.name: file_digest(path) for path in (run / "release").glob("*.safetensors")}
+    release = load_release(run / "release").manifest.model_dump(mode="json")
+    for stage in release["stages"].values():
+        del stage["lineage"]["run"]
+    return found | {"release": hashlib.sha256(json.dumps(release, sort_keys=True).encode()).hexdigest()}
 
 
 def _lack_a_site(deployment: Deployment, folder: Path) -> FaultRow:
