@@ -132,13 +132,14 @@ def renew(consortium: FolderArgument) -> None:
     Then let nginx read it: `systemctl reload nginx`, or `kill -HUP` on its process. Nothing is restarted, no run is
     interrupted, and no site needs a new kit.
     """
-    from common.identity.certificates import SERVER_DAYS
     from server.consortium.folder import Consortium
+    from server.consortium.renewal import certificate_days
     from server.consortium.renewal import renew as renew_certificate
 
     place = Consortium.open(consortium)
     renew_certificate(place)
-    console.print_line(f"{place.server_certificate}: new, for {SERVER_DAYS} days; now `systemctl reload nginx`")
+    console.print_line(f"{place.server_certificate}: new; now `systemctl reload nginx`")
+    console.print_line(", ".join(f"{name} {days:.0f} days left" for name, days in certificate_days(place).items()))
 
 
 def revoke(

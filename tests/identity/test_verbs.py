@@ -119,6 +119,7 @@ def test_a_renewal_says_what_to_reload(run: Run) -> None:
     fingerprint(run, "gliofed-server init consortium --name glioma-net --host gliofed.example.org --host 192.0.2.7")
     status, out, _ = run("gliofed-server renew consortium")
     assert (status, "now `systemctl reload nginx`" in out) == (0, True)
+    assert out.splitlines()[1] == "authority 3653 days left, server 397 days left, loopback 3653 days left"
 
 
 def test_wrong_settings_are_all_named(run: Run) -> None:
