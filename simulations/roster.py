@@ -6,18 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-
 from client.config import SiteConfig, load_site
 from common.errors import StudyError
-from common.files import make_folder
+from common.identity.signing import SigningKey
 from common.roster_file import Roster, RosterSite, write_roster
 
 ROSTER, SIGNING_KEY = "roster.toml", "signing_key.pem"
@@ -27,10 +18,7 @@ def keep_signing_key(workdir: Path) -> Path:
     """Return the file of a site's private key, made where there is none, readable by its owner alone."""
     path = workdir / SIGNING_KEY
     if not path.is_file():
-        make_folder(workdir)
-        key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path.touch(mode=0o600)
-        path.write_bytes(key)
+        SigningKey.generate().save(path)
     return path
 
 
@@ -69,5 +57,4 @@ def _public(config: SiteConfig | None) -> str | None:
     """Return the public half of the key that a site names, None where it names none."""
     if config is None or config.signing_key is None:
         return None
-    key = load_pem_private_key(config.signing_key.read_bytes(), None).public_key()
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return SigningKey.load(config.signing_key).public.pem

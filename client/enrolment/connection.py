@@ -7,7 +7,6 @@ password and is never printed.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -35,11 +34,6 @@ def connection_environment(config: SiteConfig) -> dict[str, str]:
     if connection.extra_ca is not None:
         environment["SSL_CERT_FILE"] = str(connection.extra_ca)  # for a proxy that is itself spoken to over TLS
     return environment
-
-
-def process_environment(config: SiteConfig) -> dict[str, str]:
-    """Return this process's environment with the site's connection in it."""
-    return os.environ | connection_environment(config)
 
 
 def root_certificates(site_folder: SiteFolder) -> Path:

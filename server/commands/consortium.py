@@ -91,17 +91,18 @@ def admit(
     from common.study import code_version
     from server.consortium.admission import admit as admit_site
     from server.consortium.admission import check_fingerprint, hear
+    from server.consortium.alone import alone
     from server.consortium.folder import Consortium
     from server.consortium.registrar import FlowerRegistrar
     from server.consortium.sealing import find_signing_key
 
     place = Consortium.open(consortium)
-    applicant = hear(place, read_at_most(request, MAX_REQUEST), str(request), replace_key)
-    key = find_signing_key(place, signing_key)
-    asked = applicant.request
-    said = fingerprint or typer.prompt(f"fingerprint that {asked.name} read to you", err=True)
-    check_fingerprint(applicant, said)
-    admission = admit_site(place, applicant, FlowerRegistrar(place), key)
+    with alone(place):
+        applicant = hear(place, read_at_most(request, MAX_REQUEST), str(request), replace_key)
+        key, asked = find_signing_key(place, signing_key), applicant.request
+        said = fingerprint or typer.prompt(f"fingerprint that {asked.name} read to you", err=True)
+        check_fingerprint(applicant, said)
+        admission = admit_site(place, applicant, FlowerRegistrar(place), key)
     if as_json:
         kits = [str(kit) for kit in admission.sealed.kits]
         facts = {"site": admission.site, "node": admission.node, "signed": admission.sealed.signed, "kits": kits}
@@ -119,11 +120,13 @@ def sign(consortium: FolderArgument, signing_key: KeyOption = None) -> None:
     On a machine apart, give a folder with consortium.toml, signing.pub, roster.toml and consortium.json, carry the two
     .sig files back, and give the same command there, without a key.
     """
+    from server.consortium.alone import alone
     from server.consortium.folder import Consortium
     from server.consortium.sealing import find_signing_key, seal
 
     place = Consortium.open(consortium)
-    _print_sealed(place, seal(place, find_signing_key(place, signing_key)))
+    with alone(place):
+        _print_sealed(place, seal(place, find_signing_key(place, signing_key)))
 
 
 def renew(consortium: FolderArgument) -> None:
@@ -132,13 +135,14 @@ def renew(consortium: FolderArgument) -> None:
     Then let nginx read it: `systemctl reload nginx`, or `kill -HUP` on its process. Nothing is restarted, no run is
     interrupted, and no site needs a new kit.
     """
-    from common.identity.certificates import SERVER_DAYS
     from server.consortium.folder import Consortium
+    from server.consortium.renewal import certificate_days
     from server.consortium.renewal import renew as renew_certificate
 
     place = Consortium.open(consortium)
     renew_certificate(place)
-    console.print_line(f"{place.server_certificate}: new, for {SERVER_DAYS} days; now `systemctl reload nginx`")
+    console.print_line(f"{place.server_certificate}: new; now `systemctl reload nginx`")
+    console.print_line(", ".join(f"{name} {days:.0f} days left" for name, days in certificate_days(place).items()))
 
 
 def revoke(
@@ -151,12 +155,14 @@ def revoke(
     A hospital whose key was lost or stolen comes back with a new key and a new request.
     """
     from server.consortium.admission import revoke as revoke_site
+    from server.consortium.alone import alone
     from server.consortium.folder import Consortium
     from server.consortium.registrar import FlowerRegistrar
     from server.consortium.sealing import find_signing_key
 
     place = Consortium.open(consortium)
-    sealed = revoke_site(place, site, FlowerRegistrar(place), find_signing_key(place, signing_key))
+    with alone(place):
+        sealed = revoke_site(place, site, FlowerRegistrar(place), find_signing_key(place, signing_key))
     console.print_line(f"{site} is revoked; its key never comes back")
     _print_sealed(place, sealed)
 

@@ -115,7 +115,9 @@ def test_a_site_behind_a_proxy_with_a_password_is_admitted_connects_and_is_shut_
         assert set(proxy.seen) == {f"CONNECT {HOST}:443 HTTP/1.1"}
         revoke(flower.place, "hospital-a", flower.registrar, flower.world.key)
         assert flower.status(node) == "unregistered"
-        wait_until(lambda: "exit" in log.read_text().lower(), "the SuperNode ends")
+        wait_until(
+            lambda: "Failed to activate SuperNode" in log.read_text(), "the SuperNode ended, and comes in no more"
+        )
         assert "s3cret" not in log.read_text()
         with pytest.raises(PolicyError, match="never comes back"):
             flower.admit("hospital-a")

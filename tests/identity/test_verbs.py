@@ -12,6 +12,8 @@ import pytest
 from client.cli import app as client_app
 from common import console
 from server.cli import app as server_app
+from server.consortium.alone import alone
+from server.consortium.folder import Consortium
 from tests.identity.conftest import Register
 
 Run = Callable[..., tuple[int, str, str]]
@@ -115,10 +117,19 @@ def test_a_site_is_revoked_and_comes_back_with_a_new_key(run: Run, register: Reg
     assert (len(register.nodes), register.gone) == (2, {101})
 
 
+def test_two_commands_never_change_the_roster_beside_each_other(run: Run, tmp_path: Path) -> None:
+    fingerprint(run, "gliofed-server init consortium --name glioma-net --host gliofed.example.org")
+    with alone(Consortium(tmp_path / "consortium")):
+        status, _, err = run("gliofed-server revoke consortium hospital-a")
+    assert (status, "another command" in err) == (2, True)
+    assert "no admitted site" in run("gliofed-server revoke consortium hospital-a")[2]
+
+
 def test_a_renewal_says_what_to_reload(run: Run) -> None:
     fingerprint(run, "gliofed-server init consortium --name glioma-net --host gliofed.example.org --host 192.0.2.7")
     status, out, _ = run("gliofed-server renew consortium")
     assert (status, "now `systemctl reload nginx`" in out) == (0, True)
+    assert out.splitlines()[1] == "authority 3653 days left, server 397 days left, loopback 3653 days left"
 
 
 def test_wrong_settings_are_all_named(run: Run) -> None:
