@@ -89,4 +89,4 @@ def _reason(error: httpx.HTTPError) -> str:
         )
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time; ask the firewall's team for one outbound TLS connection to it, or name a proxy"
-    return f"cannot be reached ({said}); ask the firewall's team for one outbound TLS connection to it"
+    return f"cannot be reached ({said}); ask the firewall's team for its name and one outbound TLS connection to it"

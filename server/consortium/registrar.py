@@ -97,7 +97,8 @@ class FlowerRegistrar:
         begins = done.stdout.find("{")
         answer: dict[str, Any] = {} if begins < 0 else json.loads(done.stdout[begins:])
         if done.returncode or not answer.get("success"):
-            said = str(answer.get("error-message") or (done.stdout + done.stderr).strip()[-400:])
+            lines = (str(answer.get("error-message", "")) or done.stdout + done.stderr).strip().splitlines()
+            said = lines[-1][-400:].rstrip(".") if lines else "it says nothing"
             raise FederationError(f"flwr supernode {arguments[0]} failed: {said}; {START}")
         return answer
 
