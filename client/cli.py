@@ -330,3 +330,7 @@ def _finding_json(finding: Finding) -> dict[str, str | None]:
         "remedy": finding.remedy,
         "code": finding.code,
     }
+
+
+if __name__ == "__main__":
+    main()

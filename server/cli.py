@@ -281,3 +281,7 @@ for topic in TOPICS:
 def main() -> None:
     """Run the program."""
     sys.exit(console.run(app, PROGRAM))
+
+
+if __name__ == "__main__":
+    main()
