@@ -10,6 +10,7 @@ import torch
 from common.approval.study_plan import Form, StudyPlan
 from common.approval.vocabulary import VOCABULARY
 from common.assessment.catalogue import all_declared
+from common.errors import StudyError
 from common.nets.stage_models import build_model
 from common.parameters import LOCAL, by_group, grouping_of
 from common.plan import Plan, SiteInventory
@@ -32,8 +33,10 @@ def make_plan(
     created: date,
     build: ModelBuilder = build_model,
 ) -> StudyPlan:
-    """Return the plan of a study over the sites of `roster`, unsigned. Raises StudyError where the study is wrong."""
+    """Return the plan of a study over its sites in `roster`, unsigned. Raises StudyError where one is missing there."""
     study = parse_study(study_text)
+    if missing := sorted(set(study.sites) - set(roster.sites)):
+        raise StudyError(f"the roster lacks {', '.join(missing)}, which the study names; admit them, or leave them out")
     inventory = full_inventory(study)
     findings = {name for site in study.sites for name in all_declared(study, inventory, site)}
     return StudyPlan(
@@ -41,7 +44,7 @@ def make_plan(
         study_digest=study.digest,
         code_version=code_version(),
         bundle_sha256=bundle_sha256,
-        roster=roster,
+        roster=Roster(sites={site: roster.sites[site] for site in study.sites}),
         run_config=dict(run_config),
         outgoing={stage: outgoing_of(stage, study, inventory, build) for stage in study.stages.present},
         metrics=tuple(sorted(VOCABULARY)),

@@ -83,9 +83,16 @@ def test_the_bundle_that_flower_ships_holds_the_code_and_nothing_else():
 @pytest.mark.parametrize(
     ("error", "exit_code", "code"),
     [("common.identity.signing.SignatureError", 5, "bad-signature"),
-     ("client.enrolment.server_certificate.UnreachableError", 6, "unreachable")],
+     ("client.enrolment.server_certificate.UnreachableError", 6, "unreachable"),
+     ("client.consent.approvals.NotApprovedError", 5, "not-approved"),
+     ("client.consent.decisions.OtherPlanError", 5, "other-plan"),
+     ("client.limits.OutsideHoursError", 5, "outside-hours"),
+     ("client.limits.DiskLimitError", 5, "disk-limit"),
+     ("client.privacy.audit_entry.AuditError", 5, "audit-log"),
+     ("client.privacy.outbound.NotCoveredError", 5, "not-covered"),
+     ("common.approval.study_plan.WrongPlanError", 5, "wrong-plan")],
 )  # fmt: skip
-def test_the_codes_of_enrolment_are_the_documented_ones(error, exit_code, code):
+def test_the_codes_that_topics_add_are_the_documented_ones(error, exit_code, code):
     module, _, name = error.rpartition(".")
     kind = getattr(importlib.import_module(module), name)
     assert (kind.exit_code, kind.code) == (exit_code, code)
