@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -207,3 +210,27 @@ def test_no_damage_to_the_files_raises_anything_else(tmp_path_factory: pytest.Te
         assert name == "head.json" or not torn_alone
     else:
         assert name == "head.json" or torn_alone
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from client.privacy.audit import AuditLog
+log = AuditLog(Path(sys.argv[1]))
+sys.stdout.write("ready")
+sys.stdout.flush()
+while True:
+    log.append("message", run="0" * 16, metrics={f"metrics/{number}": 1.0 for number in range(2000)})
+"""
+
+
+def test_a_log_whose_writer_is_killed_again_and_again_stays_whole(tmp_path: Path) -> None:
+    counts = [0]
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None and writer.stdout.read(5) == b"ready"
+            time.sleep(0.3)
+            writer.kill()
+        counts.append(AuditLog(tmp_path).verify().count)
+    AuditLog(tmp_path).append("message")
+    assert 0 < counts[1] < counts[2] < AuditLog(tmp_path).verify().count
