@@ -1,0 +1,96 @@
+"""Everything that a site is watched by, for as long as it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.config import SiteConfig
+from client.monitoring import facts, metrics
+from client.monitoring.gpu import GpuMemory, gpu_memory
+from client.monitoring.heartbeat import Reached, heartbeat_of, is_reached
+from common import __version__
+from common.identity.certificates import days_left
+from common.monitoring.exporter import Part, serve_figures
+from common.monitoring.health import Check, serve_health
+from common.monitoring.machine import disk
+from common.monitoring.metric import Sample
+from common.monitoring.refreshed import Refreshed
+
+CATALOG_EVERY_S, PRIVACY_EVERY_S, GPU_EVERY_S = 600.0, 300.0, 15.0
+SERVER, SUPERNODE = "server", "supernode"
+"""The checks of gRPC health, by service name; the empty name stands for both."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where a site is watched, and its heartbeat."""
+
+    metrics_port: int
+    health_port: int
+    heartbeat: Refreshed[Reached]
+
+
+@contextmanager
+def start_monitoring(
+    config: SiteConfig, address: str, authority: Path, is_running: Callable[[], bool], proxy: str | None = None
+) -> Iterator[Watched]:
+    """Export the site's figures and answer health probes, on the loopback address, while the block lasts.
+
+    Args:
+        config: the site's; its table `monitoring` says where and how often.
+        address: HOST:PORT of the coordinator's server.
+        authority: file of the certificates that the site trusts for it.
+        is_running: whether the SuperNode's process lives; asked twice a second.
+        proxy: URL of the proxy to the server; None takes what the environment says, as the SuperNode does.
+    Raises:
+        StudyError: where a port is taken.
+    """
+    settings = config.monitoring
+    with ExitStack() as stack:
+        heartbeat = stack.enter_context(heartbeat_of(address, authority, proxy, settings.heartbeat_s))
+        held = stack.enter_context(Refreshed("cases", lambda: facts.held(config), CATALOG_EVERY_S))
+        spent = stack.enter_context(Refreshed("privacy", lambda: facts.privacy(config), PRIVACY_EVERY_S))
+        gpus = stack.enter_context(Refreshed("gpus", gpu_memory, GPU_EVERY_S))
+        checks: dict[str, Check] = {SERVER: lambda: is_reached(heartbeat), SUPERNODE: is_running}
+        parts: dict[str, Part] = {
+            "health": lambda: _health(checks, heartbeat),
+            "server": lambda: _reached(heartbeat),
+            "authority": lambda: (metrics.CERTIFICATE.is_(days_left(authority), "authority"),),
+            "cases": lambda: held.latest().samples(),
+            "rounds": lambda: facts.rounds(config.workdir),
+            "privacy": spent.latest,
+            "plans": lambda: facts.plans(config.workdir),
+            "disk": lambda: disk(config.workdir, metrics.DISK_FREE, metrics.DISK_TOTAL),
+            "gpu": lambda: _gpus(gpus.latest()),
+        }
+        metrics_port = stack.enter_context(serve_figures(parts, settings.metrics_port))
+        health_port = stack.enter_context(serve_health(checks, settings.health_port))
+        yield Watched(metrics_port, health_port, heartbeat)
+
+
+def _health(checks: dict[str, Check], heartbeat: Refreshed[Reached]) -> Iterator[Sample]:
+    """Yield what is known without asking anybody."""
+    yield metrics.BUILD.is_(1, __version__)
+    for name, check in checks.items():
+        yield metrics.HEALTHY.is_(check(), name)
+    yield metrics.HEARTBEAT.is_(heartbeat.every_s)
+    if heartbeat.age_s != float("inf"):
+        yield metrics.REACHED_AGE.is_(heartbeat.age_s)
+
+
+def _reached(heartbeat: Refreshed[Reached]) -> Iterator[Sample]:
+    """Yield what the server's last answer told. Raises NotReadError while it does not answer."""
+    reached = heartbeat.latest()
+    if reached.certificate_left_days is not None:
+        yield metrics.CERTIFICATE.is_(reached.certificate_left_days, "server")
+    if reached.clock_ahead_s is not None:
+        yield metrics.CLOCK_AHEAD.is_(reached.clock_ahead_s)
+
+
+def _gpus(found: tuple[GpuMemory, ...]) -> Iterator[Sample]:
+    for each in found:
+        yield metrics.GPU_USED.is_(each.used, each.gpu)
+        yield metrics.GPU_TOTAL.is_(each.total, each.gpu)
