@@ -88,7 +88,7 @@ def _left_days(answer: object) -> float | None:
     """Return the days that the server's certificate has left."""
     stream = getattr(answer, "extensions", {}).get("network_stream")
     connection = stream.get_extra_info("ssl_object") if stream is not None else None
-    shown = connection.getpeercert(binary_form=True) if connection is not None else None
+    shown = connection.getpeercert(True) if connection is not None else None
     if shown is None:
         return None
     ends = load_der_x509_certificate(shown).not_valid_after_utc

@@ -29,7 +29,15 @@ STATES = (RUNNING, "paused", "stopping", "interrupted", COMPLETE, INCOMPLETE, FA
 REFUSALS = frozenset(
     {
         *("replayed", "foreign-group", "not-finite", "wrong-site", "malformed", "malformed-assessment", "large-norm"),
-        *("unknown-tensor", "wrong-coding", "wrong-dtype", "wrong-groups", "wrong-shape", "wrong-size"),
+        *(
+            "missing-tensor",
+            "unknown-tensor",
+            "wrong-coding",
+            "wrong-dtype",
+            "wrong-groups",
+            "wrong-shape",
+            "wrong-size",
+        ),
         *("unknown-signer", "false-share", "other-attempt"),
     }
 )
