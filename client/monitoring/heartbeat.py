@@ -22,7 +22,6 @@ from common.monitoring.refreshed import Refreshed
 FLEET = "/v1/fleet/"
 PATIENCE_S = 10.0
 NOBODY_BEHIND = frozenset({502, 503, 504})
-A_DAY_S = 86_400.0
 MISSED = 2
 """Heartbeats in a row after which the server counts as lost."""
 
@@ -38,11 +37,11 @@ class Reached:
     """The server answered.
 
     Attributes:
-        certificate_left_days: until the certificate ends that it showed; None where the connection does not tell.
+        certificate_left_s: seconds until the certificate ends that it showed; None where the connection does not tell.
         clock_ahead_s: by how much this clock runs ahead of the server's; None where it did not say its time.
     """
 
-    certificate_left_days: float | None
+    certificate_left_s: float | None
     clock_ahead_s: float | None
 
 
@@ -77,22 +76,22 @@ def reacher(address: str, authority: Path, proxy: str | None = None) -> Callable
             ):
                 if answer.status_code in NOBODY_BEHIND:
                     raise UnreachableError(f"{address}: the gateway answers {answer.status_code}, nobody is behind it")
-                return Reached(_left_days(answer), _ahead_s(answer.headers.get("date")))
+                return Reached(_left_s(answer), _ahead_s(answer.headers.get("date")))
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
             raise UnreachableError(f"{address}: {type(error).__name__}: {error}") from None
 
     return reach
 
 
-def _left_days(answer: object) -> float | None:
-    """Return the days that the server's certificate has left."""
+def _left_s(answer: object) -> float | None:
+    """Return the seconds that the server's certificate has left."""
     stream = getattr(answer, "extensions", {}).get("network_stream")
     connection = stream.get_extra_info("ssl_object") if stream is not None else None
     shown = connection.getpeercert(True) if connection is not None else None
     if shown is None:
         return None
     ends = load_der_x509_certificate(shown).not_valid_after_utc
-    return (ends - datetime.now(UTC)).total_seconds() / A_DAY_S
+    return (ends - datetime.now(UTC)).total_seconds()
 
 
 def _ahead_s(date: str | None) -> float | None:

@@ -17,7 +17,7 @@ CLOCK_AHEAD = Metric(
     "By how much this machine's clock runs ahead of the server's, to a second; Flower bears -305 to 5.",
 )
 CERTIFICATE = Metric(
-    "gliofed_client_certificate_left_days",
+    "gliofed_client_certificate_left_seconds",
     "Until a certificate ends: the consortium's authority in the kit, and the one that the server shows.",
     ("certificate",),
 )
@@ -29,7 +29,7 @@ LAST_ROUND = Metric(
     "gliofed_client_last_round_number", "The last round of a run that this site trained.", ("run", "stage")
 )
 LAST_ROUND_AGE = Metric("gliofed_client_last_round_age_seconds", "Since this site trained it.", ("run", "stage"))
-SENT = Metric("gliofed_client_sent_bytes_total", "Tensor bytes that left this site, by the audit log.")
+SENT = Metric("gliofed_client_sent_bytes_total", "Payload that left this site, by the audit log.")
 MESSAGES = Metric("gliofed_client_sent_messages_total", "Messages that left this site, by the audit log.")
 EPSILON = Metric(
     "gliofed_client_epsilon_spent_ratio", "Spent of the site's own privacy budget; absent without a budget."

@@ -11,11 +11,11 @@ from client.config import SiteConfig
 from client.monitoring import facts, metrics
 from client.monitoring.gpu import GpuMemory, gpu_memory
 from client.monitoring.heartbeat import Reached, heartbeat_of, is_reached
+from client.monitoring.sent import Sent
 from common import __version__
-from common.identity.certificates import days_left
 from common.monitoring.exporter import Part, serve_figures
 from common.monitoring.health import Check, serve_health
-from common.monitoring.machine import disk
+from common.monitoring.machine import certificate, disk
 from common.monitoring.metric import Sample
 from common.monitoring.refreshed import Refreshed
 
@@ -48,7 +48,7 @@ def start_monitoring(
     Raises:
         StudyError: where a port is taken.
     """
-    settings = config.monitoring
+    settings, sent = config.monitoring, Sent(config.workdir)
     with ExitStack() as stack:
         heartbeat = stack.enter_context(heartbeat_of(address, authority, proxy, settings.heartbeat_s))
         held = stack.enter_context(Refreshed("cases", lambda: facts.held(config), CATALOG_EVERY_S))
@@ -58,9 +58,10 @@ def start_monitoring(
         parts: dict[str, Part] = {
             "health": lambda: _health(checks, heartbeat),
             "server": lambda: _reached(heartbeat),
-            "authority": lambda: (metrics.CERTIFICATE.is_(days_left(authority), "authority"),),
+            "authority": lambda: (certificate(authority, "authority", metrics.CERTIFICATE),),
             "cases": lambda: held.latest().samples(),
             "rounds": lambda: facts.rounds(config.workdir),
+            "sent": sent.samples,
             "privacy": spent.latest,
             "plans": lambda: facts.plans(config.workdir),
             "disk": lambda: disk(config.workdir, metrics.DISK_FREE, metrics.DISK_TOTAL),
@@ -84,8 +85,8 @@ def _health(checks: dict[str, Check], heartbeat: Refreshed[Reached]) -> Iterator
 def _reached(heartbeat: Refreshed[Reached]) -> Iterator[Sample]:
     """Yield what the server's last answer told. Raises NotReadError while it does not answer."""
     reached = heartbeat.latest()
-    if reached.certificate_left_days is not None:
-        yield metrics.CERTIFICATE.is_(reached.certificate_left_days, "server")
+    if reached.certificate_left_s is not None:
+        yield metrics.CERTIFICATE.is_(reached.certificate_left_s, "server")
     if reached.clock_ahead_s is not None:
         yield metrics.CLOCK_AHEAD.is_(reached.clock_ahead_s)
 

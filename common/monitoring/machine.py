@@ -1,4 +1,4 @@
-"""Facts that both sides have: the disk under a folder, and the version of the code."""
+"""Facts that both sides have: the disk under a folder, and how long a certificate lasts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.identity.certificates import A_DAY, days_left
 from common.monitoring.metric import Metric, Sample
 
 
@@ -14,3 +15,8 @@ def disk(folder: Path, free: Metric, total: Metric) -> Iterator[Sample]:
     usage = shutil.disk_usage(folder)
     yield free.is_(usage.free)
     yield total.is_(usage.total)
+
+
+def certificate(path: Path, name: str, left: Metric) -> Sample:
+    """Return how long the first certificate to end in a file lasts. Raises StudyError where there is none."""
+    return left.is_(days_left(path) * A_DAY.total_seconds(), name)

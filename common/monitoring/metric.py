@@ -12,7 +12,7 @@ class Metric:
     """One figure.
 
     Attributes:
-        name: as Prometheus knows it, unit last (`_seconds`, `_bytes`, `_days`); one that only grows ends in `_total`.
+        name: as Prometheus knows it, unit last (`_seconds`, `_bytes`); one that only grows ends in `_total`.
         about: one sentence, for the page and for `# HELP`.
         labels: names of what tells its values apart.
     """

@@ -22,7 +22,7 @@ class Panel:
         title: over it.
         queries: PromQL → what a series is called, by its labels.
         kind: `stat` (the last value), `timeseries`, `table`.
-        unit: as Grafana calls it: `s`, `bytes`, `d`, `percentunit`, `short`, `bool_yes_no`.
+        unit: as Grafana calls it: `s`, `bytes`, `percentunit`, `short`, `bool_yes_no`.
         steps: (from which value on, colour); the first one's value is ignored.
         width: of 24 columns.
     """
@@ -37,7 +37,8 @@ class Panel:
 
 ONE_IS_GOOD = ((0, BAD), (1, GOOD))
 MORE_IS_BAD = ((0, GOOD), (1, BAD))
-DAYS = ((0, BAD), (7, WARN), (30, GOOD))
+A_DAY_S = 86_400
+DAYS = ((0, BAD), (7 * A_DAY_S, WARN), (30 * A_DAY_S, GOOD))
 SHARE_LEFT = ((0, BAD), (0.1, WARN), (0.2, GOOD))
 
 COORDINATOR = (
@@ -48,7 +49,7 @@ COORDINATOR = (
         "stat",
         width=6,
     ),
-    Panel("Certificates", {"gliofed_server_certificate_left_days": "{{certificate}}"}, "stat", "d", DAYS, 6),
+    Panel("Certificates", {"gliofed_server_certificate_left_seconds": "{{certificate}}"}, "stat", "s", DAYS, 6),
     Panel(
         "Disk free",
         {"gliofed_server_disk_free_bytes / gliofed_server_disk_size_bytes": "free"},
@@ -128,7 +129,7 @@ SITE = (
         ((0, GOOD), (60, BAD)),
         6,
     ),
-    Panel("Certificates", {"gliofed_client_certificate_left_days": "{{certificate}}"}, "stat", "d", DAYS, 6),
+    Panel("Certificates", {"gliofed_client_certificate_left_seconds": "{{certificate}}"}, "stat", "s", DAYS, 6),
     Panel(
         "Disk free",
         {"gliofed_client_disk_free_bytes / gliofed_client_disk_size_bytes": "free"},

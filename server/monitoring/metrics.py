@@ -14,7 +14,9 @@ SITE_SEEN_AGE = Metric(
     ("site",),
 )
 CERTIFICATE = Metric(
-    "gliofed_server_certificate_left_days", "Until a certificate ends: the authority's, the server's.", ("certificate",)
+    "gliofed_server_certificate_left_seconds",
+    "Until a certificate ends: the authority's, the server's.",
+    ("certificate",),
 )
 
 RUN_STATE = Metric("gliofed_server_run_state", "1 for the state that a run is in, 0 for the others.", ("run", "state"))

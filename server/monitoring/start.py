@@ -10,10 +10,9 @@ from typing import Protocol
 
 from common import __version__
 from common.errors import GliofedError
-from common.identity.certificates import days_left
 from common.monitoring.exporter import Part, serve_figures
 from common.monitoring.health import Check, serve_health
-from common.monitoring.machine import disk
+from common.monitoring.machine import certificate, disk
 from common.monitoring.metric import Sample
 from common.monitoring.refreshed import Refreshed
 from common.roster_file import load_roster
@@ -121,5 +120,5 @@ def _sites(consortium: Consortium, nodes: Nodes) -> Iterator[Sample]:
 
 
 def _certificates(consortium: Consortium) -> Iterator[Sample]:
-    yield metrics.CERTIFICATE.is_(days_left(consortium.ca), "authority")
-    yield metrics.CERTIFICATE.is_(days_left(consortium.server_certificate), "server")
+    yield certificate(consortium.ca, "authority", metrics.CERTIFICATE)
+    yield certificate(consortium.server_certificate, "server", metrics.CERTIFICATE)

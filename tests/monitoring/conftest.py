@@ -65,15 +65,15 @@ def serving(server):
         thread.join()
 
 
-@pytest.fixture
-def tls_server(tmp_path):
-    """A server with a certificate of 20 days; `.address`, `.ca`, `.status`, `.seen`, and `.stop()`."""
-    ca, key = tmp_path / "ca.crt", tmp_path / "server.key"
+@contextmanager
+def tls_server_in(folder):
+    """Serve with a certificate of 20 days; `.address`, `.ca`, `.status`, `.seen`, `.behind_s`."""
+    ca, key = folder / "ca.crt", folder / "server.key"
     authority = Authority.create("the consortium")
-    authority.save(ca, tmp_path / "ca.key")
-    authority.issue(("127.0.0.1",), tmp_path / "server.crt", key, timedelta(days=20))
+    authority.save(ca, folder / "ca.key")
+    authority.issue(("127.0.0.1",), folder / "server.crt", key, timedelta(days=20))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.crt", key)
+    context.load_cert_chain(folder / "server.crt", key)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # who does not trust it hangs up
@@ -81,6 +81,20 @@ def tls_server(tmp_path):
     server.status, server.seen, server.behind_s, server.ca = 404, [], 0.0, ca
     server.address = f"127.0.0.1:{server.server_port}"
     with serving(server):
+        yield server
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    """The coordinator's server."""
+    with tls_server_in(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lasting_server(tmp_path_factory):
+    """The same for a whole module."""
+    with tls_server_in(tmp_path_factory.mktemp("tls")) as server:
         yield server
 
 
@@ -149,7 +163,7 @@ def site(consortium):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nodes():
     """What a SuperLink says: hospital-a is there, hospital-b went an hour ago."""
     now = datetime.now(UTC)

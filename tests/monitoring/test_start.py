@@ -71,8 +71,10 @@ def test_a_sites_figures_are_those_of_its_disk(site, tls_server, scrape, eventua
     assert one["gliofed_client_epsilon_spent_ratio"] == pytest.approx(one["gliofed_client_epsilon_spent"] / 8)
     assert 0 < one["gliofed_client_epsilon_spent"] < 8
     assert figures["gliofed_client_plans"] == {(("state", "approved"),): 1, (("state", "pending"),): 1}
-    assert figures["gliofed_client_certificate_left_days"][(("certificate", "server"),)] == pytest.approx(20, abs=0.01)
-    assert figures["gliofed_client_certificate_left_days"][(("certificate", "authority"),)] > 3000
+    assert figures["gliofed_client_certificate_left_seconds"][(("certificate", "server"),)] == pytest.approx(
+        20 * 86400, abs=600
+    )
+    assert figures["gliofed_client_certificate_left_seconds"][(("certificate", "authority"),)] > 3000 * 86400
     assert 0 < one["gliofed_client_disk_free_bytes"] < one["gliofed_client_disk_size_bytes"]
 
 
@@ -95,8 +97,8 @@ def test_a_coordinators_figures_are_those_of_its_folder(consortium, nodes, scrap
     assert figures["gliofed_server_site_online"] == {a: 1, b: 0}
     assert figures["gliofed_server_site_seen_age_seconds"][a] < 60
     assert figures["gliofed_server_site_seen_age_seconds"][b] == pytest.approx(3600, abs=60)
-    left = figures["gliofed_server_certificate_left_days"]
-    assert left[(("certificate", "server"),)] == pytest.approx(397, abs=1)
+    left = figures["gliofed_server_certificate_left_seconds"]
+    assert left[(("certificate", "server"),)] == pytest.approx(397 * 86400, abs=86400)
     assert figures["gliofed_server_run_state"][(("run", "first"), ("state", "complete"))] == 1
 
 
@@ -146,5 +148,5 @@ def test_every_name_has_the_prefix_and_its_unit_last():
     for metric in (*CLIENT, *SERVER):
         assert metric.name.startswith(("gliofed_client_", "gliofed_server_"))
         words = metric.name.removesuffix("_total").split("_")
-        for unit in ("seconds", "bytes", "days", "ratio"):
+        for unit in ("seconds", "bytes", "ratio"):
             assert unit not in words[:-1], metric.name
