@@ -1,8 +1,8 @@
 """Whether this site still reaches the coordinator: a TLS request of its own, the way that the SuperNode's go.
 
 It uses Flower's own HTTP client with the same authority and the same proxy, so that what stops the SuperNode stops the
-heartbeat. Any answer of the server counts; one that says a gateway has nobody behind it does not, nor does a
-certificate that cannot be trusted.
+heartbeat. It is an empty call without a signature, which goes through nginx to the SuperLink and is refused there: any
+such answer counts. One that says a gateway has nobody behind it does not, nor does a certificate that is not trusted.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.x509 import load_der_x509_certificate
 
 from common.errors import GliofedError
 from common.monitoring.refreshed import Refreshed
 
-FLEET = "/v1/fleet/"
+if TYPE_CHECKING:
+    import httpx
+
+CALL = "/v1/fleet/send-node-heartbeat"
 PATIENCE_S = 10.0
 NOBODY_BEHIND = frozenset({502, 503, 504})
 MISSED = 2
@@ -45,13 +49,13 @@ class Reached:
     clock_ahead_s: float | None
 
 
-def heartbeat_of(address: str, authority: Path, proxy: str | None, every_s: float) -> Refreshed[Reached]:
+def heartbeat_of(address: str, authority: Path, proxy: httpx.Proxy | str | None, every_s: float) -> Refreshed[Reached]:
     """Return the heartbeat of a site, still to be entered.
 
     Args:
         address: HOST:PORT of the server.
         authority: file of the certificates that are trusted.
-        proxy: URL of the proxy; None takes what the environment says, as the SuperNode does.
+        proxy: the proxy, or its URL; None takes what the environment says, as the SuperNode does.
         every_s: pause between two tries.
     """
     return Refreshed("the coordinator's server", reacher(address, authority, proxy), every_s)
@@ -62,7 +66,7 @@ def is_reached(heartbeat: Refreshed[Reached]) -> bool:
     return heartbeat.missed < MISSED and heartbeat.age_s <= (MISSED + 1) * heartbeat.every_s + PATIENCE_S
 
 
-def reacher(address: str, authority: Path, proxy: str | None = None) -> Callable[[], Reached]:
+def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = None) -> Callable[[], Reached]:
     """Return what tries once, over a new connection. It raises UnreachableError with the kind of the failure."""
 
     def reach() -> Reached:
@@ -72,7 +76,7 @@ def reacher(address: str, authority: Path, proxy: str | None = None) -> Callable
             trusted = ssl.create_default_context(cafile=str(authority))
             with (
                 httpx.Client(verify=trusted, timeout=PATIENCE_S, proxy=proxy) as client,
-                client.stream("GET", f"https://{address}{FLEET}") as answer,
+                client.stream("POST", f"https://{address}{CALL}") as answer,
             ):
                 if answer.status_code in NOBODY_BEHIND:
                     raise UnreachableError(f"{address}: the gateway answers {answer.status_code}, nobody is behind it")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from client.config import SiteConfig
 from client.monitoring import facts, metrics
@@ -18,6 +19,9 @@ from common.monitoring.health import Check, serve_health
 from common.monitoring.machine import certificate, disk
 from common.monitoring.metric import Sample
 from common.monitoring.refreshed import Refreshed
+
+if TYPE_CHECKING:
+    import httpx
 
 CATALOG_EVERY_S, PRIVACY_EVERY_S, GPU_EVERY_S = 600.0, 300.0, 15.0
 SERVER, SUPERNODE = "server", "supernode"
@@ -35,7 +39,11 @@ class Watched:
 
 @contextmanager
 def start_monitoring(
-    config: SiteConfig, address: str, authority: Path, is_running: Callable[[], bool], proxy: str | None = None
+    config: SiteConfig,
+    address: str,
+    authority: Path,
+    is_running: Callable[[], bool],
+    proxy: httpx.Proxy | str | None = None,
 ) -> Iterator[Watched]:
     """Export the site's figures and answer health probes, on the loopback address, while the block lasts.
 
@@ -44,7 +52,7 @@ def start_monitoring(
         address: HOST:PORT of the coordinator's server.
         authority: file of the certificates that the site trusts for it.
         is_running: whether the SuperNode's process lives; asked twice a second.
-        proxy: URL of the proxy to the server; None takes what the environment says, as the SuperNode does.
+        proxy: the proxy to the server, or its URL; None takes what the environment says, as the SuperNode does.
     Raises:
         StudyError: where a port is taken.
     """

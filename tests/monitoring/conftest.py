@@ -38,9 +38,9 @@ USER, PASSWORD = "site", "s3cret"
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Answers every GET with the server's status."""
+    """Answers every call with the server's status."""
 
-    def do_GET(self):
+    def do_POST(self):
         self.server.seen.append(self.path)
         self.send_response(self.server.status)
         self.send_header("Content-Length", "0")
