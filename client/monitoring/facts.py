@@ -17,9 +17,6 @@ from common.monitoring.metric import Sample
 if TYPE_CHECKING:
     from client.privacy.ledger import Entry
 
-APPROVALS, PLANS = "approvals", "plans"
-APPROVED, PENDING = "approved", "pending"
-
 
 @dataclass(frozen=True)
 class Held:
@@ -70,10 +67,13 @@ def privacy(config: SiteConfig) -> tuple[Sample, ...]:
 
 
 def plans(workdir: Path) -> Iterator[Sample]:
-    """Yield how many study plans were approved here, and how many wait for a person."""
-    approved, offered = ({path.stem for path in (workdir / folder).glob("*.json")} for folder in (APPROVALS, PLANS))
-    yield metrics.PLANS.is_(len(approved), APPROVED)
-    yield metrics.PLANS.is_(len(offered - approved), PENDING)
+    """Yield how many study plans are approved here, and how many wait for a person."""
+    from client.consent import approvals, offers
+
+    approved = {plan.digest for plan in approvals.approved(workdir)}
+    offered = {path.stem for path in (workdir / offers.FOLDER).glob("*.json")}
+    yield metrics.PLANS.is_(len(approved), "approved")
+    yield metrics.PLANS.is_(len(offered - approved), "pending")
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.x509 import load_der_x509_certificate
 
-from common.errors import GliofedError
+from client.enrolment.server_certificate import UnreachableError, reason_of
 from common.monitoring.refreshed import Refreshed
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ PATIENCE_S = 10.0
 NOBODY_BEHIND = frozenset({502, 503, 504})
 MISSED = 2
 """Heartbeats in a row after which the server counts as lost."""
-
-
-class UnreachableError(GliofedError):
-    """The coordinator's server does not answer this site."""
-
-    code = "unreachable"
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def is_reached(heartbeat: Refreshed[Reached]) -> bool:
 
 
 def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = None) -> Callable[[], Reached]:
-    """Return what tries once, over a new connection. It raises UnreachableError with the kind of the failure."""
+    """Return what tries once, over a new connection. It raises UnreachableError with the reason."""
 
     def reach() -> Reached:
         import httpx
@@ -81,8 +75,10 @@ def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = Non
                 if answer.status_code in NOBODY_BEHIND:
                     raise UnreachableError(f"{address}: the gateway answers {answer.status_code}, nobody is behind it")
                 return Reached(_left_s(answer), _ahead_s(answer.headers.get("date")))
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
-            raise UnreachableError(f"{address}: {type(error).__name__}: {error}") from None
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"{address}: {reason_of(error)}") from None
+        except OSError as error:
+            raise UnreachableError(f"{authority}: holds no certificate that can be read ({error.strerror})") from None
 
     return reach
 

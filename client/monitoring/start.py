@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from client.config import SiteConfig
+from client.enrolment.connection import root_certificates
+from client.enrolment.folder import SiteFolder
+from client.enrolment.joining import require_joined
+from client.enrolment.server_certificate import proxy_of
 from client.monitoring import facts, metrics
 from client.monitoring.gpu import GpuMemory, gpu_memory
 from client.monitoring.heartbeat import Reached, heartbeat_of, is_reached
@@ -19,9 +20,6 @@ from common.monitoring.health import Check, serve_health
 from common.monitoring.machine import certificate, disk
 from common.monitoring.metric import Sample
 from common.monitoring.refreshed import Refreshed
-
-if TYPE_CHECKING:
-    import httpx
 
 CATALOG_EVERY_S, PRIVACY_EVERY_S, GPU_EVERY_S = 600.0, 300.0, 15.0
 SERVER, SUPERNODE = "server", "supernode"
@@ -38,24 +36,17 @@ class Watched:
 
 
 @contextmanager
-def start_monitoring(
-    config: SiteConfig,
-    address: str,
-    authority: Path,
-    is_running: Callable[[], bool],
-    proxy: httpx.Proxy | str | None = None,
-) -> Iterator[Watched]:
+def start_monitoring(site: SiteFolder, is_running: Callable[[], bool]) -> Iterator[Watched]:
     """Export the site's figures and answer health probes, on the loopback address, while the block lasts.
 
     Args:
-        config: the site's; its table `monitoring` says where and how often.
-        address: HOST:PORT of the coordinator's server.
-        authority: file of the certificates that the site trusts for it.
-        is_running: whether the SuperNode's process lives; asked twice a second.
-        proxy: the proxy to the server, or its URL; None takes what the environment says, as the SuperNode does.
+        site: has joined; `monitoring` of its `site.toml` says where and how often.
+        is_running: whether the site's programs live; asked twice a second.
     Raises:
-        StudyError: where a port is taken.
+        StudyError: where the site has not joined, or a port is taken.
     """
+    config, address = site.config, require_joined(site).address
+    authority, proxy = root_certificates(site), proxy_of(site)
     settings, sent = config.monitoring, Sent(config.workdir)
     with ExitStack() as stack:
         heartbeat = stack.enter_context(heartbeat_of(address, authority, proxy, settings.heartbeat_s))
@@ -66,7 +57,7 @@ def start_monitoring(
         parts: dict[str, Part] = {
             "health": lambda: _health(checks, heartbeat),
             "server": lambda: _reached(heartbeat),
-            "authority": lambda: (certificate(authority, "authority", metrics.CERTIFICATE),),
+            "authority": lambda: (certificate(site.ca, "authority", metrics.CERTIFICATE),),
             "cases": lambda: held.latest().samples(),
             "rounds": lambda: facts.rounds(config.workdir),
             "sent": sent.samples,

@@ -38,7 +38,7 @@ REFUSALS = frozenset(
             "wrong-shape",
             "wrong-size",
         ),
-        *("unknown-signer", "false-share", "other-attempt"),
+        *("unknown-signer", "false-share", "other-attempt", "other-model", "out-of-range"),
     }
 )
 """Codes with which an answer that came in is turned away; with every other code a site was not there, or said no."""

@@ -24,6 +24,8 @@ quieten_flower()
 
 from client.app import make_app  # noqa: E402
 from client.config import load_site  # noqa: E402
+from client.enrolment.folder import SiteFolder  # noqa: E402
+from common.identity.card import write_card  # noqa: E402
 from common.identity.certificates import Authority  # noqa: E402
 from common.roster_file import Roster, RosterSite, write_roster  # noqa: E402
 from server.consortium.beginning import begin_consortium  # noqa: E402
@@ -161,6 +163,24 @@ def site(consortium):
         for sequence in sequences:
             (folder / f"BraTS2021_{case}_{sequence}.nii.gz").touch()
     return path
+
+
+@pytest.fixture(scope="session")
+def joined(site):
+    """Return `site` as it joined the consortium of a server, with free ports and a quick heartbeat."""
+
+    def join(server, policy="", heartbeat_s=0.2):
+        place = SiteFolder(site.with_name("joined.toml"))
+        monitoring = f"[monitoring]\nmetrics_port = 0\nhealth_port = 0\nheartbeat_s = {heartbeat_s}\n"
+        place.toml.write_text(f"{site.read_text()}{policy}\n{monitoring}")
+        place.kit.mkdir(exist_ok=True)
+        place.ca.write_bytes(server.ca.read_bytes())
+        host, _, port = server.address.partition(":")
+        card = write_card("tiny", host, int(port), "SHA256:" + "A" * 43, b"", b"")
+        place.card.write_bytes(card.to_json())
+        return place
+
+    return join
 
 
 @pytest.fixture(scope="session")

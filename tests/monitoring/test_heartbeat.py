@@ -38,23 +38,23 @@ def test_the_clocks_are_compared(tls_server):
 def test_a_certificate_of_another_authority_is_not_reached(tls_server, tmp_path):
     other = tmp_path / "other.crt"
     Authority.create("somebody else").save(other, tmp_path / "other.key")
-    with pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(UnreachableError, match="not trusted"):
         reacher(tls_server.address, other)()
     assert tls_server.seen == []
 
 
 def test_a_certificate_for_another_host_is_not_reached(tls_server):
-    with pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(UnreachableError, match="not trusted"):
         reacher(tls_server.address.replace("127.0.0.1", "localhost"), tls_server.ca)()
 
 
 def test_nobody_there_is_not_reached(tls_server):
-    with pytest.raises(UnreachableError, match="ConnectError"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         reacher(f"127.0.0.1:{free_port()}", tls_server.ca)()
 
 
 def test_an_authority_that_is_missing_is_not_reached(tls_server, tmp_path):
-    with pytest.raises(UnreachableError, match="FileNotFoundError"):
+    with pytest.raises(UnreachableError, match="No such file"):
         reacher(tls_server.address, tmp_path / "none.crt")()
 
 
@@ -70,7 +70,7 @@ def test_it_goes_through_the_proxy_of_the_environment_as_the_supernode_does(tls_
 
 
 def test_a_proxy_that_wants_a_password_is_not_the_server(tls_server, proxy):
-    with pytest.raises(UnreachableError, match="407"):
+    with pytest.raises(UnreachableError, match="the proxy refuses"):
         reacher(tls_server.address, tls_server.ca, proxy.open_url)()
 
 
@@ -103,5 +103,5 @@ def test_an_ended_certificate_is_not_reached(tls_server, tmp_path):
     authority.issue(("127.0.0.1",), tmp_path / "old.crt", tmp_path / "old.key", timedelta(minutes=-5))
     tls_server.socket.context.load_cert_chain(tmp_path / "old.crt", tmp_path / "old.key")
     assert isinstance(tls_server.socket.context, ssl.SSLContext)
-    with pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(UnreachableError, match="has expired"):
         reacher(tls_server.address, tls_server.ca)()

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import yaml
 
-from client.config import load_site
 from client.monitoring.metrics import METRICS as CLIENT
 from client.monitoring.start import start_monitoring as watch_site
 from client.privacy.ledger import Entry, Ledger
@@ -178,23 +177,19 @@ def prometheus(repository, folder, role, port):
 
 
 @pytest.fixture(scope="module")
-def asked(consortium, site, nodes, lasting_server, repository, tmp_path_factory):
+def asked(consortium, joined, nodes, lasting_server, repository, tmp_path_factory):
     """Role → a real Prometheus over a complete run, one that is being driven, and a site that trained."""
     folder = tmp_path_factory.mktemp("prometheus")
-    config = load_site(site)
-    monitoring = config.monitoring.model_copy(update={"metrics_port": 0, "health_port": 0})
-    policy = config.policy.model_copy(update={"epsilon_budget": 8.0})
-    config = config.model_copy(update={"monitoring": monitoring, "policy": policy})
-    Ledger(config.workdir).reserve(Entry("c" * 64, "tiny", "d" * 16, "segmenter", 1, 5, 0.1, 1.0, 1e-5), lambda _: None)
+    place = joined(lasting_server, "epsilon_budget = 8.0", heartbeat_s=30)
+    Ledger(place.work).reserve(Entry("c" * 64, "tiny", "d" * 16, "segmenter", 1, 5, 0.1, 1.0, 1e-5), lambda _: None)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, consortium.run("second"))
         study = arithmetic_study(("a", "b"))
         journal = stack.enter_context(Journal.open(consortium.run("second"), study, resume=False))
         journal.note_fault(SiteFault("a", "replayed", Stage.GENERATOR, 1))
-        at = watch_site(config, lasting_server.address, lasting_server.ca, lambda: True)
         ports = {
             "server": stack.enter_context(watch_server(consortium, lambda: nodes, lambda: True)).metrics_port,
-            "site": stack.enter_context(at).metrics_port,
+            "site": stack.enter_context(watch_site(place, lambda: True)).metrics_port,
         }
         yield {role: stack.enter_context(prometheus(repository, folder / role, role, ports[role])) for role in ROLES}
 

@@ -1,12 +1,10 @@
 """Both sides are watched by one call, tell the truth within two heartbeats, and leave nothing behind."""
 
-import json
 import threading
-from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
-from client.config import load_site
 from client.monitoring.start import start_monitoring as watch_site
 from client.privacy.ledger import Entry, Ledger
 from common.health_probe import probe
@@ -15,18 +13,8 @@ from server.monitoring.start import start_monitoring as watch_server
 FAST_S = 0.2
 
 
-@contextmanager
-def watched(site, tls_server, is_running=lambda: True, **policy):
-    config = load_site(site)
-    monitoring = config.monitoring.model_copy(update={"metrics_port": 0, "health_port": 0, "heartbeat_s": FAST_S})
-    changed = config.policy.model_copy(update=policy)
-    config = config.model_copy(update={"monitoring": monitoring, "policy": changed})
-    with watch_site(config, tls_server.address, tls_server.ca, is_running) as found:
-        yield found
-
-
-def test_a_site_that_reaches_the_server_is_well_and_one_that_lost_it_is_not(site, tls_server, scrape, eventually):
-    with watched(site, tls_server) as found:
+def test_a_site_that_reaches_the_server_is_well_and_one_that_lost_it_is_not(joined, tls_server, scrape, eventually):
+    with watch_site(joined(tls_server), lambda: True) as found:
         health = f"127.0.0.1:{found.health_port}"
         eventually(lambda: probe(health) == "SERVING")
         assert scrape(found.metrics_port)["gliofed_client_server_reached_age_seconds"][()] < 2
@@ -41,23 +29,23 @@ def test_a_site_that_reaches_the_server_is_well_and_one_that_lost_it_is_not(site
         eventually(lambda: probe(health) == "SERVING")
 
 
-def test_a_site_whose_supernode_died_is_unhealthy(site, tls_server, eventually):
+def test_a_site_whose_supernode_died_is_unhealthy(joined, tls_server, eventually):
     lives = [True]
-    with watched(site, tls_server, lambda: lives[0]) as found:
+    with watch_site(joined(tls_server), lambda: lives[0]) as found:
         eventually(lambda: probe(f"127.0.0.1:{found.health_port}") == "SERVING")
         lives[0] = False
         eventually(lambda: probe(f"127.0.0.1:{found.health_port}") == "NOT_SERVING")
 
 
-def test_a_sites_figures_are_those_of_its_disk(site, tls_server, scrape, eventually, tmp_path):
-    workdir = load_site(site).workdir
-    for folder, names in {"approvals": ["a" * 64], "plans": ["a" * 64, "b" * 64]}.items():
-        (workdir / folder).mkdir(exist_ok=True)
-        for name in names:
-            (workdir / folder / f"{name}.json").write_text(json.dumps({}))
+def test_a_sites_figures_are_those_of_its_disk(joined, tls_server, scrape, eventually, monkeypatch):
+    workdir = joined(tls_server).work
+    (workdir / "plans").mkdir(exist_ok=True)
+    for digest in ("a" * 64, "b" * 64):
+        (workdir / "plans" / f"{digest}.json").touch()
+    monkeypatch.setattr("client.consent.approvals.approved", lambda _: [SimpleNamespace(digest="a" * 64)])
     if not Ledger(workdir).entries():
         Ledger(workdir).reserve(Entry("c" * 64, "tiny", "d" * 16, "segmenter", 1, 10, 0.1, 1.0, 1e-5), lambda _: None)
-    with watched(site, tls_server, epsilon_budget=8.0) as found:
+    with watch_site(joined(tls_server, "epsilon_budget = 8.0"), lambda: True) as found:
         eventually(lambda: all(scrape(found.metrics_port)["gliofed_part_read"].values()), 30)
         figures = scrape(found.metrics_port)
     one = {name: values[()] for name, values in figures.items() if set(values) == {()}}
@@ -78,9 +66,9 @@ def test_a_sites_figures_are_those_of_its_disk(site, tls_server, scrape, eventua
     assert 0 < one["gliofed_client_disk_free_bytes"] < one["gliofed_client_disk_size_bytes"]
 
 
-def test_no_figure_holds_a_path_or_an_identifier(site, tls_server, scrape, eventually):
-    config = load_site(site)
-    with watched(site, tls_server) as found:
+def test_no_figure_holds_a_path_or_an_identifier(joined, tls_server, scrape, eventually):
+    config = joined(tls_server).config
+    with watch_site(joined(tls_server), lambda: True) as found:
         eventually(lambda: "gliofed_client_cases" in scrape(found.metrics_port))
         text = repr(scrape(found.metrics_port))
     for secret in (str(config.folder), str(config.workdir), "BraTS2021_001", "patient-0", "case-0"):
@@ -115,9 +103,9 @@ def test_a_superlink_that_does_not_answer_and_a_dead_process_are_unhealthy(conso
         eventually(lambda: probe(health, "processes") == "NOT_SERVING")
 
 
-def test_nothing_is_left_behind(site, tls_server, consortium, nodes, eventually):
+def test_nothing_is_left_behind(joined, tls_server, consortium, nodes, eventually):
     before = set(threading.enumerate())
-    with watched(site, tls_server), watch_server(consortium, lambda: nodes, lambda: True, FAST_S):
+    with watch_site(joined(tls_server), lambda: True), watch_server(consortium, lambda: nodes, lambda: True, FAST_S):
         pass
 
     def gone():
