@@ -14,7 +14,7 @@ REACHED_AGE = Metric(
 HEARTBEAT = Metric("gliofed_client_heartbeat_seconds", "Pause between two tries to reach the server.")
 CLOCK_AHEAD = Metric(
     "gliofed_client_clock_ahead_seconds",
-    "By how much this machine's clock runs ahead of the server's, to a second; Flower bears -305 to 5.",
+    "By how much this machine's clock runs ahead of the server's, to two seconds; Flower bears -305 to 5.",
 )
 CERTIFICATE = Metric(
     "gliofed_client_certificate_left_seconds",

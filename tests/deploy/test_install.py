@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -182,3 +183,14 @@ def test_a_release_that_was_removed_is_not_rolled_back_to(install, tmp_path):
     status, said = install("--rollback")
     assert (status, "install that version again" in said) == (1, True)
     assert in_use(install) == "0.2.0"
+
+
+def test_the_page_installs_and_goes_back_as_these_tests_do(deploy):
+    page = (deploy.parent / "docs" / "how-to" / "upgrade.md").read_text("utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    assert [line for line in lines if "install.sh" in line] == [
+        "sh install.sh wheelhouse client",
+        "sh install.sh --rollback",
+    ]
+    assert [line for line in lines if line.startswith("systemctl")] == ["systemctl restart gliofed-client"] * 2
+    assert (deploy / "systemd" / "gliofed-client.service").is_file()
