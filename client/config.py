@@ -18,6 +18,7 @@ from common.approval.vocabulary import VOCABULARY
 from common.errors import StudyError
 from common.sequences import SITE_NAME, Sequence
 from common.settings.frozen import Frozen
+from common.settings.monitoring import Monitoring
 from common.study import line_of
 
 LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
@@ -208,6 +209,7 @@ class SiteConfig(Frozen):
     policy: Policy = Policy()
     hardware: Hardware = Hardware()
     connection: Connection = Connection()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

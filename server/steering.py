@@ -87,7 +87,7 @@ def status(out: Path) -> dict[str, Any]:
         return {
             "run": journal.run,
             "study": journal.study.name,
-            "state": _state(driven, asked.paused, asked.stopped, ended),
+            "state": state_of(driven, asked.paused, asked.stopped, ended),
             "reason": ended["reason"] if ended is not None and not driven else None,
             "driven": driven,
             "control": asdict(asked),
@@ -105,7 +105,7 @@ def status(out: Path) -> dict[str, Any]:
         }
 
 
-def _state(driven: bool, paused: bool, stopped: bool, ended: dict[str, Any] | None) -> str:
+def state_of(driven: bool, paused: bool, stopped: bool, ended: dict[str, Any] | None) -> str:
     """Return one word for where a run stands."""
     if driven:
         return "stopping" if stopped else "paused" if paused else "running"

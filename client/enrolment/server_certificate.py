@@ -40,12 +40,12 @@ def see_server(site: SiteFolder, patience_s: float = PATIENCE_S) -> Path:
     trusted = ssl.create_default_context(cafile=str(root_certificates(site)))
     try:
         with (
-            httpx.Client(verify=trusted, proxy=_proxy(site), timeout=patience_s) as client,
+            httpx.Client(verify=trusted, proxy=proxy_of(site), timeout=patience_s) as client,
             client.stream("GET", f"https://{card.address}/") as answer,
         ):
             shown = answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
     except httpx.HTTPError as error:
-        raise UnreachableError(f"{card.address}: {_reason(error)}") from None
+        raise UnreachableError(f"{card.address}: {reason_of(error)}") from None
     write_whole(site.seen_certificate, ssl.DER_cert_to_PEM_cert(shown).encode())
     return site.seen_certificate
 
@@ -56,7 +56,7 @@ def certificate_days(site: SiteFolder) -> Mapping[str, float | None]:
     return {name: days_left(place) if place.exists() else None for name, place in places.items()}
 
 
-def _proxy(site: SiteFolder) -> httpx.Proxy | None:
+def proxy_of(site: SiteFolder) -> httpx.Proxy | None:
     """Return the proxy that `site.toml` names; None leaves it to the environment, as the SuperNode does."""
     import httpx
 
@@ -72,7 +72,7 @@ def _proxy(site: SiteFolder) -> httpx.Proxy | None:
     return httpx.Proxy(url, ssl_context=trusted)
 
 
-def _reason(error: httpx.HTTPError) -> str:
+def reason_of(error: httpx.HTTPError) -> str:
     """Return what went wrong and what to do about it."""
     import httpx
 

@@ -41,7 +41,9 @@ class Lease:
         except FileNotFoundError:
             return False
         try:
-            return not _lock(descriptor)
+            return not _lock(
+                descriptor, fcntl.LOCK_SH
+            )  # shared, so that two who look do not take each other for a driver
         finally:
             os.close(descriptor)
 
@@ -50,9 +52,9 @@ class Lease:
         os.close(self._descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -18,6 +18,7 @@ from common.settings.assessment import Assessment
 from common.settings.attacks import Attacks
 from common.settings.federation import Federation
 from common.settings.gate import GateSettings
+from common.settings.monitoring import Monitoring
 from common.settings.privacy import Privacy
 from common.settings.secure_aggregation import SecureAggregation
 from common.settings.wire import Wire
@@ -35,11 +36,11 @@ STUDY_MODELS = [
     stages.MapsStage,
     *(Assessment, Attacks, settings.Reporting, Privacy),
 ]
-SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware, Connection]
+SITE_MODELS = [SiteConfig, LayoutConfig, PatientKey, Policy, Hardware, Connection, Monitoring]
 TABLES = {
     *("stages", "grid", "data", "training", "federation", "aggregation", "gate", "wire", "assessment", "attacks"),
     *("reporting", "privacy", "secure_aggregation"),
-    *("layout", "patient", "policy", "hardware", "connection"),
+    *("layout", "patient", "policy", "hardware", "connection", "monitoring"),
 }
 
 

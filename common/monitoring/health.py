@@ -1,0 +1,62 @@
+"""gRPC health (`grpc.health.v1`) on the loopback address: serving only while every check says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from common.errors import StudyError
+from common.monitoring.exporter import LOOPBACK
+
+LOOK_EVERY_S = 0.5
+WHOLE = ""
+"""The service name under which gRPC asks for the program as a whole: serving where every check is."""
+
+Check = Callable[[], bool]
+
+
+@contextmanager
+def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
+    """Answer health probes on a port of the loopback address while the block lasts; yield the port.
+
+    Args:
+        checks: service name → whether it is well; asked twice a second, so it must answer at once.
+        port: 0 takes a free one.
+    Raises:
+        StudyError: where the port is taken.
+    """
+    import grpc  # type: ignore[import-untyped]
+    from grpc_health.v1.health import HealthServicer  # type: ignore[import-untyped]
+    from grpc_health.v1.health_pb2 import HealthCheckResponse  # type: ignore[import-untyped]
+    from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server  # type: ignore[import-untyped]
+
+    servicer, over = HealthServicer(), threading.Event()
+
+    def look() -> None:
+        well = {name: check() for name, check in checks.items()}
+        for name, serves in (*well.items(), (WHOLE, all(well.values()))):
+            servicer.set(name, HealthCheckResponse.SERVING if serves else HealthCheckResponse.NOT_SERVING)
+
+    def go_on() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            look()
+
+    look()
+    server = grpc.server(ThreadPoolExecutor(4, "health"), options=[("grpc.so_reuseport", 0)])
+    add_HealthServicer_to_server(servicer, server)
+    try:
+        bound = server.add_insecure_port(f"{LOOPBACK}:{port}")
+    except RuntimeError:
+        raise StudyError(f"health on {LOOPBACK}:{port}: the port is taken; choose another port") from None
+    thread = threading.Thread(target=go_on, name="health", daemon=True)
+    server.start()
+    thread.start()
+    try:
+        yield bound
+    finally:
+        over.set()
+        thread.join()
+        servicer.enter_graceful_shutdown()
+        server.stop(grace=0.5).wait()
