@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
@@ -14,6 +14,8 @@ from client.assessment import catalogue
 from client.assessment.answer import AssessorOf, assess_once
 from client.config import SiteConfig, load_site
 from client.consent.approvals import require_approval
+from client.consent.decisions import pinned_key
+from client.consent.offers import keep_offer
 from client.limits import require_disk, require_hours
 from client.privacy.audit_message import note_message
 from client.privacy.outbound import allow_inventory, allow_planned, allow_update, check_kept, code_of
@@ -39,6 +41,7 @@ from common.records import (
     GLOBAL,
     METRICS,
     NEEDS_TENSORS,
+    PLAN,
     STOP,
     TASK,
     UPDATE,
@@ -160,12 +163,24 @@ def _site_file(context: Context) -> Path:
 
 def _answer_query(message: Message, context: Context, opened: _Opened) -> RecordDict:
     question = read_text(message.content, TASK, Question)
+    _keep_plan(_site_file(context), message.content)
     site = opened.get(context, question.study, question.study_digest)
     inventory, greys = allow_inventory(site.inventory, site.greys, site.policy, question.study)
     holds = SiteState.of(site, question.run).held.digests() if question.run else ()
     gone = withdrawn_from(site.workdir, question.run) if question.run else 0
     answer = Answer(site=site.name, inventory=inventory, greys=greys, holds=holds, withdrawn=gone)
     return RecordDict({ANSWER: pack_text(answer)})
+
+
+def _keep_plan(site_file: Path, content: RecordDict) -> None:
+    """Keep the study plan that came with a question for a person to read; one that is not signed is thrown away."""
+    record = content.get(PLAN)
+    text = record.get("json") if isinstance(record, ConfigRecord) else None
+    if isinstance(text, str):
+        try:
+            keep_offer(load_site(site_file).workdir, text.encode(), pinned_key(site_file))
+        except GliofedError as error:
+            log.warning("the study plan that came with a question is not kept: %s", error)
 
 
 def _answer_stop(message: Message, context: Context) -> RecordDict:

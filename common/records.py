@@ -46,6 +46,9 @@ OUTSIDE_HOURS = "outside-hours"
 SITS_OUT = frozenset({NOTHING_TO_TRAIN, BUDGET_EXHAUSTED})
 """Codes of a site that answered well and brings nothing to the stage; it is not asked again."""
 
+PLAN = "study-plan"
+"""Beside a query's question: the signed study plan, word for word, which the site keeps for a person to read."""
+
 STOP = "stop"
 """Action of the query that ends a run at a site."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flwr.app import RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from flwr.app.message_type import MessageType
 
 from common import roster_file
 from common.errors import StudyError
 from common.plan import Plan, SiteInventory
-from common.records import ANSWER, OK, TASK, Answer, Greys, Question, WireError, pack_text, read_text
+from common.records import ANSWER, OK, PLAN, TASK, Answer, Greys, Question, WireError, pack_text, read_text
 from common.sequences import Sequence
 from common.study import Study
 from server.exchange import Exchange, Patience, Reply
@@ -59,13 +59,16 @@ class Roster:
         return next(member.site for member in self.members.values() if member.node == node)
 
 
-def call_roll(exchange: Exchange, study: Study, nodes: Mapping[str, int], run: str | None = None) -> Roster:
+def call_roll(
+    exchange: Exchange, study: Study, nodes: Mapping[str, int], run: str | None = None, plan: str | None = None
+) -> Roster:
     """Ask the sites, each at its node in `nodes`, what they have; their answers make the roster.
 
     Nobody else is asked, and an answer under another name than the node's does not count. A site that is at work on its
-    answer is waited for until the deadline, one that is not there for `GRACE_S` where the quorum is met without it.
+    answer is waited for until the deadline, one that is not there for `GRACE_S` where the quorum is met without it. The
+    signed study plan, where the run has one, goes with the question.
     """
-    contents = {node: _question(study, run) for node in nodes.values()}
+    contents = {node: _question(study, run, plan) for node in nodes.values()}
     site_at = {node: site for site, node in nodes.items()}
     found: dict[str, Member] = {}
     codes: dict[str, str] = {}
@@ -93,8 +96,11 @@ def admitted_nodes(study: Study, admitted: roster_file.Roster) -> Mapping[str, i
     return {site: admitted.sites[site].node for site in study.sites}
 
 
-def _question(study: Study, run: str | None) -> RecordDict:
-    return RecordDict({TASK: pack_text(Question(study=study, study_digest=study.digest, run=run))})
+def _question(study: Study, run: str | None, plan: str | None) -> RecordDict:
+    asked = RecordDict({TASK: pack_text(Question(study=study, study_digest=study.digest, run=run))})
+    if plan is not None:
+        asked[PLAN] = ConfigRecord({"json": plan})
+    return asked
 
 
 def _read(reply: Reply, site: str, study: Study) -> Member | str:

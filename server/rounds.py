@@ -20,6 +20,7 @@ from common.settings.stages import Stage
 from common.study import Study
 from server.aggregation.global_state import Aggregator, GlobalState
 from server.alarms import alarms
+from server.approval.written_plans import offered_plan
 from server.assessment import assess_release
 from server.contract import contract_of
 from server.control import Control, StopRequestedError
@@ -161,7 +162,8 @@ class _Run:
         """
         withdrawn = self.journal.requests.withdrawn_sites()
         nodes = {site: node for site, node in self.nodes.items() if site not in withdrawn}
-        roster = call_roll(self.exchange, self.study, nodes, self.journal.run)
+        offered = offered_plan(self.journal.out, self.study)
+        roster = call_roll(self.exchange, self.study, nodes, self.journal.run, offered)
         for fault in roster.faults:
             self.journal.note_fault(fault)
         for member in roster.members.values():

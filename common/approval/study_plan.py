@@ -27,8 +27,8 @@ from common.settings.stages import Stage
 from common.study import MAX_STUDY_BYTES, Study, parse_study
 
 MAX_PLAN_BYTES = 4 * 1024 * 1024
-FREE = {"resume": bool, "plan": str}
-"""Keys of a run configuration that no plan binds: that a run goes on, and the file of the plan itself."""
+RESUME = "resume"
+"""The one key of a run configuration that no plan binds: a run may be gone on with."""
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:+/-]{1,256}$")]
 Size = Annotated[int, Field(ge=0, le=2**40)]
@@ -68,7 +68,7 @@ class StudyPlan(Frozen):
         study_digest: of that study and `code_version`.
         bundle_sha256: digest of the code that the coordinator ships, None where it ships none.
         roster: who takes part, with which keys; an approving site pins them.
-        run_config: with which configuration the coordinator submits the run, but for the keys of `FREE`.
+        run_config: with which configuration the coordinator submits the run, but for `resume`.
         outgoing: the tensors that may leave by stage and group, each with type and shape.
         metrics: the names of the numbers that may leave with an update.
         findings: the names of the sums, histograms and moments that may leave with an assessment.
@@ -122,9 +122,9 @@ class StudyPlan(Frozen):
 
     def fits_run(self, run_config: Mapping[str, object]) -> bool:
         """Say whether a run of this configuration is the one that was planned; or goes on with it."""
-        free = [(key, value) for key, value in run_config.items() if key in FREE]
-        bound = {key: value for key, value in run_config.items() if key not in FREE}
-        return bound == self.run_config and all(isinstance(value, FREE[key]) for key, value in free)
+        planned = {key: value for key, value in self.run_config.items() if key != RESUME}
+        given = {key: value for key, value in run_config.items() if key != RESUME}
+        return planned == given and isinstance(run_config.get(RESUME, False), bool)
 
     def leaving(self, stage: Stage) -> Leaving:
         """Return what may leave with an update of `stage`."""

@@ -96,10 +96,12 @@ def test_a_plan_that_contradicts_its_study_is_not_written(plan: StudyPlan, small
 
 def test_a_run_is_the_planned_one_or_its_continuation_and_no_other(plan: StudyPlan, small: SimpleNamespace) -> None:
     run = small.run
-    assert plan.fits_run(run) and plan.fits_run(run | {"resume": True, "plan": "/plans/x.json"})
+    assert plan.fits_run(run) and plan.fits_run(run | {"resume": True})
     assert not plan.fits_run(run | {"out": "/elsewhere"})
     assert not plan.fits_run(run | {"start_from": "/release"})
     assert not plan.fits_run(run | {"resume": "yes"})
+    whole = plan.model_copy(update={"run_config": run | {"resume": False}})
+    assert whole.fits_run(run | {"resume": True}) and whole.fits_run(run | {"resume": False})
 
 
 def test_tensors_of_another_name_type_or_shape_are_not_covered(plan: StudyPlan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +13,15 @@ from flwr.app import ArrayRecord, Error, Message, RecordDict
 
 from client.config import load_site
 from client.consent.approvals import keep_approval, remove_approval
+from client.consent.decisions import approve as approve_plan
+from client.consent.offers import offers
 from client.privacy.audit import AuditLog
 from client.privacy.audit_entry import Entry
 from client.privacy.outbound import NotCoveredError, check_kept
 from client.site import Site
-from common.approval.study_plan import SignedPlan, StudyPlan
+from common.approval.study_plan import SignedPlan, StudyPlan, write_plan
+from common.errors import StudyError
+from common.identity.signing import SigningKey
 from common.parcel import unwrap
 from common.records import ANSWER, UPDATE, Answer, read_text
 from common.roster_file import Roster, RosterSite
@@ -211,3 +215,70 @@ def test_a_kept_update_outside_the_plan_that_is_approved_now_stays(consortium: A
         with pytest.raises(NotCoveredError) as caught:
             check_kept(tensors, numbers, leaving)
         assert caught.value.code == "not-covered"
+
+
+def test_a_site_that_did_not_approve_keeps_the_plan_trains_nothing_and_joins_once_a_person_approved(
+    consortium: Any, tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    study, key = tiny.make_study(federation='required = ["b"]'), SigningKey.generate()
+    plan = plan_of(study, tiny)
+    approve(consortium, plan, "a")
+    site = consortium.sites["b"]
+    site.write_text(site.read_text().replace("approve_everything = true\n", ""))
+    (site.parent / "kit").mkdir()
+    (site.parent / "kit" / "signing.pub").write_text(key.public.pem)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study-plan.json").write_bytes(write_plan(plan, key))
+
+    result = consortium.run(study)
+    assert result.status == "incomplete" and [str(fault) for fault in result.faults] == ["b: not-approved (inventory)"]
+    workdir = load_site(site).workdir
+    assert not (workdir / "state").exists(), "nothing was trained, nothing was kept"
+    (offer,) = offers(workdir, key.public)
+    assert offer.plan == plan
+
+    approve_plan(load_site(site), offer, key.public)
+    assert consortium.run(study, resume=True).status == "complete"
+    assert [entry.code for entry in log_of(consortium, "b") if entry.kind == "message"][:2] == ["not-approved", "ok"]
+
+
+def test_a_plan_that_another_key_signed_is_not_kept(consortium: Any, tiny: SimpleNamespace, tmp_path: Path) -> None:
+    study = tiny.make_study()
+    for site in consortium.sites.values():
+        (site.parent / "kit").mkdir()
+        (site.parent / "kit" / "signing.pub").write_text(SigningKey.generate().public.pem)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study-plan.json").write_bytes(write_plan(plan_of(study, tiny), SigningKey.generate()))
+    assert consortium.run(study).status == "complete"
+    assert not any((load_site(site).workdir / "plans").exists() for site in consortium.sites.values())
+
+
+def test_a_plan_of_another_study_ends_the_run_before_anybody_is_asked(
+    consortium: Any, tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    other = tiny.make_study(**{"stages.generator": "rounds = 9"})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study-plan.json").write_bytes(write_plan(plan_of(other, tiny), SigningKey.generate()))
+    with pytest.raises(StudyError, match="plan of another study"):
+        consortium.run(tiny.make_study())
+    assert log_of(consortium, "a") == []
+
+
+def test_outside_its_hours_a_site_says_so_and_at_the_right_hour_it_takes_part(
+    consortium: Any, tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.exchange.HOURS_PAUSE_S", 0.01)
+    clock = iter([datetime(2026, 11, 22, 19, 59)] * 2)  # a looks at it first, then b
+    monkeypatch.setattr("client.limits.local_now", lambda: next(clock, datetime(2026, 11, 22, 20, 0)))
+    path = consortium.sites["b"]
+    path.write_text(path.read_text() + 'hours = "20:00-06:00"\n')
+    assert consortium.run(tiny.make_study()).status == "complete"
+    assert [entry.code for entry in log_of(consortium, "b")] == ["outside-hours", "ok", "ok", "ok", "ok"]
+
+
+def test_a_site_whose_disk_may_hold_no_more_says_so_before_it_writes(consortium: Any, tiny: SimpleNamespace) -> None:
+    path = consortium.sites["b"]
+    path.write_text(path.read_text() + "disk_gb = 0.000001\n")
+    result = consortium.run(tiny.make_study(federation="quorum = 1"))
+    assert {str(fault) for fault in result.faults} == {"b: disk-limit (inventory)"}
+    assert not (load_site(path).workdir / "state").exists()
