@@ -27,6 +27,7 @@ from common.settings.privacy import Privacy
 from common.settings.secure_aggregation import SecureAggregation
 from common.settings.stages import Stage, Stages
 from common.settings.wire import Wire
+from common.sources import installed_sources
 
 MAX_STUDY_BYTES = 256 * 1024
 
@@ -179,11 +180,9 @@ class Study(Frozen):
 @cache
 def code_version() -> str:
     """Return the package version and a SHA-256 prefix over all sources that run at a site or at the coordinator."""
-    root = Path(__file__).resolve().parent.parent
-    sources = sorted(path for package in ("common", "client", "server") for path in (root / package).rglob("*.py"))
     total = hashlib.sha256()
-    for path in sources:
-        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path, content in installed_sources().items():
+        total.update(path.encode() + b"\0" + content + b"\0")
     return f"{__version__}+{total.hexdigest()[:12]}"
 
 

@@ -53,10 +53,13 @@ class RunConfig(Frozen):
         return Path(self.identifier_weights) if self.identifier_weights else None
 
     def submitted_again(self) -> dict[str, bool | str]:
-        """Return the configuration with which this run is resumed, from whatever folder: all paths absolute."""
+        """Return the configuration with which this run is resumed: as it is, for a plan may bind it word for word.
+
+        A path that is relative stays so. It is read from the folder in which the superexec works, then as now.
+        """
         paths = ("study", "out", "roster", "identifier_weights", "start_from")
-        given = {key: str(Path(value).resolve()) for key in paths if (value := getattr(self, key))}
-        return {**given, "study": str(self.out_path.resolve() / "study.toml"), "resume": True}
+        given = {key: value for key in paths if (value := getattr(self, key))}
+        return {**given, "study": f"{self.out}/study.toml", "resume": True}
 
 
 def read_run_config(values: Mapping[str, object]) -> RunConfig:

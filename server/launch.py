@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import FederationError
+from common.processes.flower import QUIET
 from server.journal import Journal
 
 SUBMIT_S = 300.0
-QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
 
 def resubmit(out: Path, superlink: str, app: Path = Path()) -> str:
@@ -32,14 +32,22 @@ def resubmit(out: Path, superlink: str, app: Path = Path()) -> str:
     return submit(settings, superlink, app)
 
 
-def submit(settings: Mapping[str, bool | str], superlink: str, app: Path) -> str:
-    """Hand a run configuration to `flwr run`. Raises FederationError where Flower does not take it."""
+def submit(
+    settings: Mapping[str, bool | str], superlink: str, app: Path | str, environment: Mapping[str, str] | None = None
+) -> str:
+    """Hand a run configuration to `flwr run`; return what it says.
+
+    Args:
+        app: folder of the source, or the name under which a hub knows it.
+        environment: of `flwr`; this process's own where none is given.
+    Raises:
+        FederationError: where Flower does not take it.
+    """
     flower = Path(sys.executable).with_name("flwr")
     command = [str(flower), "run", str(app), superlink, "--run-config", run_config(settings), "--format", "json"]
+    own = {**os.environ, **QUIET} if environment is None else dict(environment)
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SUBMIT_S, check=False, env={**os.environ, **QUIET}
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SUBMIT_S, check=False, env=own)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FederationError(f"flwr run: {type(error).__name__}; look whether the SuperLink is there") from None
     if done.returncode:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.processes.log_file import LogFile
+
 PROC = Path("/proc")
 
 
@@ -37,6 +39,7 @@ class Program:
         folder: where it runs.
         log: file that its output is appended to.
         last_words: text in its log after which it does nothing more, though its process lives.
+        excuse: text in its log after which its end is nobody's fault here, and worth any number of tries.
     """
 
     def __init__(
@@ -47,17 +50,25 @@ class Program:
         folder: Path,
         log: Path,
         last_words: str = "",
+        excuse: str = "",
     ) -> None:
-        self.name, self.command, self.log, self._last_words = name, command, log, last_words.encode()
+        self.name, self.command, self.log = name, command, log
         self._environment, self._folder = dict(environment), folder
+        self._words = tuple(words for words in (last_words, excuse) if words)
+        self._last_words, self._excuse = last_words, excuse
+        self._file = LogFile(log)
+        self._said: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: list[int] = []
+        self.began_s = 0.0
 
     def start(self) -> None:
         """Start it, as the leader of a new session, so that all that it starts can be found."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._file.cut()
+        self._file.begin()
+        self._said.clear()
+        self.began_s = time.monotonic()
         with self.log.open("ab") as log:
-            self._begins = log.tell()
             self._process = subprocess.Popen(
                 self.command,
                 cwd=self._folder,
@@ -84,11 +95,23 @@ class Program:
     @property
     def given_up(self) -> bool:
         """Whether it has said its last words since it was started."""
-        if not self._last_words:
+        return self._has_said(self._last_words)
+
+    @property
+    def excused(self) -> bool:
+        """Whether it has said since it was started why it cannot go on, and that is not for us to mend."""
+        return self._has_said(self._excuse)
+
+    def _has_said(self, words: str) -> bool:
+        if not words:
             return False
-        with self.log.open("rb") as log:
-            log.seek(self._begins)
-            return self._last_words in log.read()
+        text = self._file.new_text()
+        self._said.update(each for each in self._words if each in text)
+        return words in self._said
+
+    def cut_log(self) -> None:
+        """Set what it wrote aside where that is too much."""
+        self._file.cut()
 
     def kill(self) -> None:
         """Kill the program alone; what it had started may live on, as it does when a process dies."""
@@ -104,8 +127,12 @@ class Program:
             if process.pid not in self._sessions and called in process.command
         ]
 
-    def end(self, patience_s: float = 10.0) -> None:
-        """Kill it and all that it ever started, and wait until they are gone."""
+    def end(self, patience_s: float = 10.0, grace_s: float = 0.0) -> None:
+        """Kill it and all that it ever started, and wait until they are gone; within `grace_s` it may end by itself."""
+        if grace_s and self._process is not None and self.alive:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_s)
         until = time.monotonic() + patience_s
         while living := list(_processes(self._sessions)):
             for process in living:

@@ -24,10 +24,16 @@ class Supervisor:
 
     Args:
         pause_s: how long a dead program stays down before it is started again.
+        grace_s: how long a program may take to end by itself when all is over, before it is killed.
+        settles_s: a program that dies sooner after its start, without an excuse, has failed once more.
+
+    Attributes:
+        restarts: program → how often it was started again.
     """
 
-    def __init__(self, pause_s: float = 3.0) -> None:
-        self._pause_s = pause_s
+    def __init__(self, pause_s: float = 3.0, grace_s: float = 0.0, settles_s: float = 30.0) -> None:
+        self._pause_s, self._grace_s, self._settles_s = pause_s, grace_s, settles_s
+        self._failures: dict[str, int] = {}
         self._programs: list[Program] = []
         self._held: set[str] = set()
         self._down_since: dict[str, float] = {}
@@ -45,7 +51,12 @@ class Supervisor:
         self._thread.join()
         with self._lock:
             for program in reversed(self._programs):
-                program.end()
+                program.end(grace_s=self._grace_s)
+
+    def failing(self, tries: int) -> list[Program]:
+        """Return the programs that have died soon after their start `tries` times in a row."""
+        with self._lock:
+            return [program for program in self._programs if self._failures.get(program.name, 0) >= tries]
 
     def take(self, program: Program) -> Program:
         """Start `program` and watch it from now on."""
@@ -81,12 +92,22 @@ class Supervisor:
                     self._look_at(program)
 
     def _look_at(self, program: Program) -> None:
+        program.cut_log()
         if program.alive and program.given_up:
             program.end()
         if program.alive or program.name in self._held:
             self._down_since.pop(program.name, None)
             return
-        since = self._down_since.setdefault(program.name, time.monotonic())
-        if time.monotonic() - since >= self._pause_s:
+        now = time.monotonic()
+        if program.name not in self._down_since:
+            self._down_since[program.name] = now
+            self._count(program, now - program.began_s)
+        if now - self._down_since[program.name] >= self._pause_s:
             program.start()
+            del self._down_since[program.name]
             self.restarts[program.name] = self.restarts.get(program.name, 0) + 1
+
+    def _count(self, program: Program, lived_s: float) -> None:
+        """Note a death: it counts where the program never settled and does not say why."""
+        failed = lived_s < self._settles_s and not (program.excused or program.given_up)
+        self._failures[program.name] = self._failures.get(program.name, 0) + 1 if failed else 0

@@ -83,6 +83,7 @@ def test_the_bundle_that_flower_ships_holds_the_code_and_nothing_else():
 @pytest.mark.parametrize(
     ("error", "exit_code", "code"),
     [("common.identity.signing.SignatureError", 5, "bad-signature"),
+     ("client.node.serving.OpenDoorError", 5, "open-door"),
      ("client.enrolment.server_certificate.UnreachableError", 6, "unreachable"),
      ("client.consent.approvals.NotApprovedError", 5, "not-approved"),
      ("client.consent.decisions.OtherPlanError", 5, "other-plan"),

@@ -1,0 +1,130 @@
+"""The process that a task gets at this site, in the place of `flwr-clientapp`: it runs the installed app, never theirs.
+
+Flower's own would unpack the bundle, put it before everything else on the search path, and run it. Here the functions
+by which it does so are replaced, before it is called, by ones that look at the bundle and load what is installed. Where
+Flower has not all of them, nothing runs at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, Message, RecordDict
+from flwr.supernode.runtime import run_clientapp as flower
+
+from client.config import load_site
+from client.consent.approvals import approved
+from client.node.handover import TOKEN
+from client.node.verdict import Shipped, Verdict, judge
+from common import logs
+from common.errors import GliofedError
+from common.parcel import unwrap, wrap
+from common.records import ANSWER, OK, Answer, pack_text, read_text
+
+log = logs.logger("client.node.guard")  # also where it runs as __main__
+
+SITE_KEY = "site"
+UNKNOWN, UNEXPECTED = "unknown", "unexpected"
+
+App = Callable[[Message, Context], Message]
+
+
+class Guard:
+    """Stands for the ClientApp of a bundle that it has only looked at.
+
+    Args:
+        installed: loads the installed app.
+    """
+
+    def __init__(self, installed: Callable[[], App]) -> None:
+        self._installed = installed
+        self._shipped = Shipped("", same_code=False)
+
+    def look_at(self, bundle: bytes, **_: object) -> None:
+        """Take the bundle in, as `install_from_fab` would."""
+        self._shipped = Shipped.of(bundle)
+
+    def loader(self, **_: object) -> Callable[..., App]:
+        """Return what loads an app, as `get_load_client_app_fn` does: whatever is asked for, it is this one."""
+        return lambda *names: self
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Answer a message, by the installed app or by a code; no exception leaves, for Flower would send its text."""
+        try:
+            return self._answer(message, context)
+        except Exception as error:
+            log.exception("a message of the coordinator could not be answered")
+            return _only(message, UNKNOWN, error.code if isinstance(error, GliofedError) else UNEXPECTED)
+
+    def _answer(self, message: Message, context: Context) -> Message:
+        config = load_site(Path(str(context.node_config[SITE_KEY])))
+        kind = message.metadata.message_type
+        verdict = judge(self._shipped, kind, context.run_config, approved(config.workdir))
+        log.info("run %d, %s, bundle %s: %s", context.run_id, kind, self._shipped.sha256[:12], verdict.value)
+        if verdict is Verdict.RUN:
+            return self._installed()(message, context)
+        if verdict is Verdict.ASK:
+            said = _code_of(self._installed()(message, context))
+            return _only(message, config.name, Verdict.NOT_APPROVED.value if said == OK else said)
+        return _only(message, config.name, verdict.value)
+
+
+def _only(message: Message, site: str, code: str) -> Message:
+    """Return an answer that is a code and nothing else."""
+    return Message(wrap(RecordDict({ANSWER: pack_text(Answer(site=site, code=code))})), reply_to=message)
+
+
+def _code_of(reply: Message) -> str:
+    return read_text(unwrap(reply.content), ANSWER, Answer).code
+
+
+def load_installed() -> App:
+    """Return the app that is installed here."""
+    from client.app import app
+
+    return app
+
+
+def stand_before(module: Any, guard: Guard) -> None:
+    """Put the guard in the place of what runs a bundle. Raises RuntimeError where Flower does it in another way."""
+    ways: dict[str, Callable[..., object]] = {
+        "install_from_fab": guard.look_at,
+        "get_project_dir": lambda *names: Path(),
+        "get_load_client_app_fn": guard.loader,
+        "install_app_dependencies": _install_nothing,
+    }
+    if missing := [name for name in ways if not callable(getattr(module, name, None))]:
+        raise RuntimeError(
+            f"this Flower runs bundles in another way ({', '.join(missing)}); install the version we pin"
+        )
+    for name, way in ways.items():
+        setattr(module, name, way)
+
+
+def _install_nothing(*_: object, **__: object) -> None:
+    raise RuntimeError("nothing that a coordinator ships is installed here")
+
+
+def main() -> None:
+    """Run one task of the SuperNode at the given address."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runtime-api-address", required=True)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    given = parser.parse_args()
+    logs.configure("info")
+    stand_before(flower, Guard(load_installed))
+    flower.run_clientapp(
+        runtime_api_address=given.runtime_api_address,
+        token=os.environ.pop(TOKEN),
+        insecure=True,  # on the loopback address, within this machine
+        parent_pid=given.parent_pid,
+        runtime_dependency_install=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
