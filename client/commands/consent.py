@@ -98,9 +98,12 @@ def revoke(plan: PlanArgument, site: SiteOption = Path("site.toml")) -> None:
     from client.config import load_site
     from client.consent.approvals import approvals
     from client.consent.decisions import revoke as revoke_plan
+    from common.approval.study_plan import MAX_PLAN_BYTES, parse_signed_plan
+    from common.files import read_at_most
 
-    config = load_site(site)
-    wanted = Path(plan).name.removesuffix(".json") if Path(plan).is_file() else plan
+    config, wanted = load_site(site), plan
+    if Path(plan).is_file():  # whoever signed it: consent may always be taken back
+        wanted = parse_signed_plan(read_at_most(Path(plan), MAX_PLAN_BYTES), plan).plan.digest
     found = [each.plan.digest for each in approvals(config.workdir) if each.plan.digest.startswith(wanted)]
     if len(found) != 1 or not wanted:
         raise StudyError(f"{plan}: {len(found)} approved plans begin so; `{PROGRAM} plans` lists them")

@@ -42,7 +42,7 @@ def pending(site: Path, signed: bytes, small: SimpleNamespace) -> None:
 
 
 @pytest.mark.usefixtures("pending")
-def test_a_plan_is_listed_shown_approved_and_revoked(run: Any, plan: StudyPlan) -> None:
+def test_a_plan_is_listed_shown_approved_and_revoked(run: Any, plan: StudyPlan, signed: bytes, tmp_path: Path) -> None:
     assert "pending" in run("plans").out
     shown = run("show", plan.digest[:8])
     assert shown.status == 0 and plan.digest in shown.out and "nothing was approved here before" in shown.out
@@ -51,6 +51,9 @@ def test_a_plan_is_listed_shown_approved_and_revoked(run: Any, plan: StudyPlan) 
     assert row["approved"] and row["digest"] == plan.digest
     assert run("revoke", plan.digest[:8]).status == 0
     assert "pending" in run("plans").out
+    (tmp_path / "any-name.json").write_bytes(signed)
+    assert run("approve", str(tmp_path / "any-name.json"), "--yes").status == 0
+    assert run("revoke", str(tmp_path / "any-name.json")).status == 0
     again = run("revoke", plan.digest[:8])
     assert again.status == 2 and "0 approved plans" in again.err
 
