@@ -246,14 +246,23 @@ def load_release(path: Path) -> Release:
     Raises:
         ReleaseError: where something is missing or any byte was changed.
     """
+    release = read_release(path)
+    for entry in release.manifest.stages.values():
+        _verify(release.path / entry.file, entry.sha256)
+    if release.manifest.assessment is not None:
+        _verify(release.path / DOSSIER, release.manifest.assessment)
+    return release
+
+
+def read_release(path: Path) -> Release:
+    """Open a release, and verify what `release.json` says of itself; a file is verified when it is read.
+
+    Raises:
+        ReleaseError: where `release.json` is missing or was changed.
+    """
     if not (path / MANIFEST).is_file() and (path / "release" / MANIFEST).is_file():
         path = path / "release"
-    manifest = _read_manifest(path / MANIFEST)
-    for entry in manifest.stages.values():
-        _verify(path / entry.file, entry.sha256)
-    if manifest.assessment is not None:
-        _verify(path / DOSSIER, manifest.assessment)
-    return Release(path, manifest)
+    return Release(path, _read_manifest(path / MANIFEST))
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -111,6 +111,16 @@ class Journal(OpenRounds, Endings):
         return str(run)
 
     @property
+    def study_digest(self) -> str:
+        """The study's digest under the code that the run was last driven with, which need not be this code."""
+        return str(self._database.rows("SELECT digest FROM study")[0][0])
+
+    @property
+    def code_version(self) -> str:
+        """The code that the run was last driven with."""
+        return str(self._database.rows("SELECT code_version FROM study")[0][0])
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The run configuration that the run was last driven with."""
         ((text,),) = self._database.rows("SELECT settings FROM study")
