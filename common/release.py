@@ -197,6 +197,12 @@ class Release:
         """The stages that the release holds, in order."""
         return tuple(stage for stage in Stage if stage in self.manifest.stages)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the release's digest covers."""
+        assessment = () if self.manifest.assessment is None else (DOSSIER,)
+        return (MANIFEST, *(entry.file for entry in self.manifest.stages.values()), *assessment)
+
     def assessment(self) -> Dossier | None:
         """Return what the sites say of the release, None where they were not asked.
 

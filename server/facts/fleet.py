@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.consortium.folder import Consortium
 from server.launch import QUIET
 
 PATIENCE_S = 20.0
@@ -45,18 +46,13 @@ def unknown_fleet() -> None:
     return
 
 
-def superlink_fleet(home: Path, connection: str, keep_s: float = KEEP_S) -> Fleet:
-    """Return a fleet that asks the SuperLink of Flower's folder `home`, and remembers the answer for `keep_s`.
-
-    Args:
-        home: `FLWR_HOME`; its `config.toml` names the connection.
-        connection: the connection's name.
-    """
+def superlink_fleet(consortium: Consortium, keep_s: float = KEEP_S) -> Fleet:
+    """Return a fleet that asks the consortium's SuperLink, and remembers the answer for `keep_s`."""
     kept: dict[str, Any] = {"until": 0.0, "nodes": None}
 
     def look() -> Mapping[int, NodeSeen] | None:
         if time.monotonic() >= kept["until"]:
-            kept.update(nodes=_ask(home, connection), until=time.monotonic() + keep_s)
+            kept.update(nodes=_ask(consortium.flower, consortium.settings.name), until=time.monotonic() + keep_s)
         nodes: Mapping[int, NodeSeen] | None = kept["nodes"]
         return nodes
 
