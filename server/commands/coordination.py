@@ -1,7 +1,10 @@
-"""The verbs of a coordinator's day: which sites, which releases; promote a run's release."""
+"""The verbs of a coordinator's day: which sites, how the run goes, which releases; promote one."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +14,7 @@ from common import console
 
 if TYPE_CHECKING:
     from server.consortium.folder import Consortium
-    from server.facts import ReleaseFacts, SiteFacts
+    from server.facts import ReleaseFacts, RunFacts, SiteFacts
 
 PROGRAM = "gliofed-server"
 
@@ -22,9 +25,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command(epilog=console.epilog(f"{PROGRAM} sites CONSORTIUM"))(sites)
-    app.command(epilog=console.epilog(f"{PROGRAM} releases CONSORTIUM"))(releases)
-    app.command(epilog=console.epilog(f"{PROGRAM} promote CONSORTIUM/runs/first"))(promote)
+    app.command(epilog=console.epilog(f"{PROGRAM} sites ./consortium"))(sites)
+    app.command(epilog=console.epilog(f"{PROGRAM} watch ./consortium/runs/first"))(watch)
+    app.command(epilog=console.epilog(f"{PROGRAM} releases ./consortium"))(releases)
+    app.command(epilog=console.epilog(f"{PROGRAM} promote ./consortium/runs/first"))(promote)
 
 
 def sites(consortium: ConsortiumArgument, as_json: JsonOption = False) -> None:
@@ -45,6 +49,30 @@ def sites(consortium: ConsortiumArgument, as_json: JsonOption = False) -> None:
     for site in found:
         if site.why:
             console.print_line(f"{site.name}: {site.why}")
+
+
+def watch(
+    run: RunArgument,
+    every: Annotated[float, typer.Option(min=0.1, max=3600.0, help="Seconds between two looks.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON at each change.")] = False,
+) -> None:
+    """Watch a run until it ends: round, sites with the worst first, alarms, time left. Changes nothing.
+
+    A terminal shows one picture, a pipe gets a line for each change. Ends with the run's own exit code: 0 complete,
+    6 incomplete, 7 failed, 4 where its journal is damaged.
+    """
+    from server.watching import exit_code
+    from server.watching import watch as watch_run
+
+    changes = watch_run(run, every)
+    if sys.stdout.isatty() and not as_json:
+        from server.watch_view import follow
+
+        last = follow(changes)
+    else:
+        last = _write_down(changes, as_json)
+    if code := exit_code(last):
+        raise typer.Exit(code)
 
 
 def releases(consortium: ConsortiumArgument, as_json: JsonOption = False) -> None:
@@ -92,6 +120,20 @@ def promote(
     said = "is signed" if done.news else "was signed before"
     console.print_line(f"release {done.digest[:12]} {said} by {done.signed_by}")
     console.print_line(f"hand out the folder {done.folder}; its dossier is {done.folder / 'dossier.html'}")
+
+
+def _write_down(changes: Iterable[RunFacts], as_json: bool) -> RunFacts:
+    """Print each change as a line, or as lines for people; return the last."""
+    from server.facts import plain
+    from server.watching import lines
+
+    before: RunFacts | None = None
+    for now in changes:
+        for line in [json.dumps(plain(now), sort_keys=True)] if as_json else lines(now, before):
+            console.print_line(line)
+        before = now
+    assert before is not None, "a watch tells at least where the run stands"  # noqa: S101
+    return before
 
 
 def _site_row(site: SiteFacts) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from common import console
 from common.assessment.attack_figures import AttackRow
-from common.assessment.dossier import Distance, MatrixRow, Roc
+from common.assessment.dossier import MAX_DOSSIER_BYTES, Distance, MatrixRow, Roc
+from common.errors import ReleaseError
 from common.plan import SiteInventory
 from common.release import Digest, IdentifierFacts, Release, StageFile, StagePrivacy
 from common.settings.frozen import Frozen
@@ -124,6 +126,18 @@ def dossier_of(
         identifier=manifest.identifier,
         study=release.study,
     )
+
+
+def read_release_dossier(path: Path) -> ReleaseDossier:
+    """Read a `dossier.json`. Raises ReleaseError where it is missing, larger than any, or damaged."""
+    try:
+        if path.stat().st_size > MAX_DOSSIER_BYTES:
+            raise ValueError
+        return ReleaseDossier.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ReleaseError(f"{path}: cannot be read ({error.strerror}); promote the release again") from None
+    except ValueError:
+        raise ReleaseError(f"{path}: damaged, or not of this version; promote the release again") from None
 
 
 def _participation(journal: Journal) -> dict[Stage, Participation]:

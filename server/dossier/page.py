@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from common.assessment.dossier import MatrixRow
+from common.assessment.matrix import RELEASED
 from common.sequences import in_order
 from common.settings.stages import Stage
 from server.dossier.dossier import ReleaseDossier
@@ -18,7 +19,7 @@ STAGE_TITLES = {
     Stage.IDENTIFIER: "Identifier: blood-brain barrier status",
     Stage.MAPS: "Maps: one sequence drawn from any subset of others",
 }
-MEASURES = {"mae": "MAE (grey levels of 255)", "ssim": "SSIM", "dice": "Dice"}
+MEASURES = {"mae": "MAE", "ssim": "SSIM", "dice": "Dice"}
 
 
 def render_page(dossier: ReleaseDossier) -> str:
@@ -26,21 +27,26 @@ def render_page(dossier: ReleaseDossier) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(figure=_figure, worst=_worst)
+    environment.filters.update(figure=_figure, worst=_worst, tiny="{:.2g}".format)
     template = environment.from_string(files("server.dossier").joinpath(TEMPLATE).read_text("utf-8"))
     sites = sorted(entry.site for entry in dossier.data)
     return template.render(
         dossier=dossier,
         sites=sites,
         sequences=in_order({name for entry in dossier.data for name in entry.sequences}),
+        metrics=sorted(dossier.metrics, key=lambda row: (row.assessor, row.measure, row.of, row.model != RELEASED)),
+        stages=tuple(Stage),
         titles=STAGE_TITLES,
         measures=MEASURES,
         study_text=to_toml(dossier.study),
     )
 
 
-def _figure(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
+def _figure(value: float | None) -> str:
+    """Return a figure with three digits after the point, fewer where it is large; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.{1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3}f}"
 
 
 def _worst(row: MatrixRow) -> float | None:

@@ -14,7 +14,7 @@ from common.settings.stages import Stage
 from server.consortium.folder import Consortium
 from server.facts.site_in_run import SiteInRun, sites_in_run
 from server.journal import Journal, copies
-from server.journal.journal import FILE
+from server.journal.journal import FILE, NotBegunError
 from server.steering import state_of
 
 NOT_BEGUN, DAMAGED = "not-begun", "damaged"
@@ -131,11 +131,11 @@ def runs(consortium: Consortium) -> tuple[RunFacts, ...]:
 
 def run_facts(out: Path) -> RunFacts:
     """Return where the run in `out` stands; a folder that cannot be read says so in its state and reason."""
-    if not (out / FILE).is_file():
-        return RunFacts(out.name, NOT_BEGUN)
     try:
         with Journal.look_into(out) as journal:
             return _facts(journal)
+    except NotBegunError:
+        return RunFacts(out.name, NOT_BEGUN)
     except GliofedError as error:
         return RunFacts(out.name, DAMAGED, reason=str(error))
 

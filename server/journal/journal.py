@@ -34,6 +34,10 @@ FILE, LOCK = "journal/journal.sqlite", "journal/driver.lock"
 Text = TypeVar("Text", bound=Frozen)
 
 
+class NotBegunError(StudyError):
+    """The folder holds no run, or one that nobody has begun to drive."""
+
+
 class SiteGreys(Frozen):
     """The grey constants that the sites answered."""
 
@@ -81,14 +85,14 @@ class Journal(OpenRounds, Endings):
 
     @classmethod
     def look_into(cls, out: Path) -> Self:
-        """Open the journal of a run that some process may be driving. Raises StudyError where there is none."""
+        """Open the journal of a run that some process may be driving. Raises NotBegunError where there is none."""
         if not (out / FILE).is_file():
-            raise StudyError(f"{out}: holds no run of this version; give the folder of one")
+            raise NotBegunError(f"{out}: holds no run of this version; give the folder of one")
         database = Database(out / FILE)
         rows = database.rows("SELECT toml FROM study")
         if not rows:
             database.close()
-            raise StudyError(f"{out}: the run has not begun yet; begin it first")
+            raise NotBegunError(f"{out}: the run has not begun yet; begin it first")
         return cls(out, parse_study(rows[0][0], f"{out}/{FILE}"), database)
 
     def __enter__(self) -> Self:
