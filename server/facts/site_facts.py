@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from enum import StrEnum
 from common.errors import StudyError
 from common.roster_file import load_roster
 from server.consortium.folder import Consortium
+from server.consortium.revoked import load_revoked
 from server.facts.fleet import Fleet, NodeSeen, unknown_fleet
 from server.facts.run_facts import RunFacts, runs
 
@@ -68,7 +69,7 @@ def sites(consortium: Consortium, fleet: Fleet = unknown_fleet) -> tuple[SiteFac
     Args:
         fleet: who says which nodes are heard; `superlink_fleet` asks the SuperLink.
     Raises:
-        StudyError: where the roster cannot be read.
+        StudyError: where the roster or the list of revoked keys cannot be read.
     """
     from common.identity.signing import VerifyKey
 
@@ -77,11 +78,17 @@ def sites(consortium: Consortium, fleet: Fleet = unknown_fleet) -> tuple[SiteFac
     return facts_of_sites(
         fingerprints={name: None if pem is None else VerifyKey.from_pem(pem).fingerprint for name, pem in keys.items()},
         numbers={name: entry.node for name, entry in admitted.items()},
-        revoked={},
+        revoked=_revoked(consortium, admitted),
         nodes=fleet(),
         played=runs(consortium),
         certificate_days=first_to_end(consortium),
     )
+
+
+def _revoked(consortium: Consortium, admitted: Container[str]) -> dict[str, str]:
+    """Return the sites that were shut out and not admitted again with another key, each with a sentence."""
+    keys = load_revoked(consortium.revoked).keys
+    return {key.site: f"its key was revoked on {key.at:%Y-%m-%d}" for key in keys if key.site not in admitted}
 
 
 def first_to_end(consortium: Consortium) -> float | None:

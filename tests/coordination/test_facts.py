@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from client.app import make_app
 from common.errors import DataError
 from server.consortium.folder import Consortium
+from server.consortium.revoked import RevokedKey, add_revoked
 from server.events import RoundFinished, SiteAnswered
 from server.facts import Health, NodeSeen, plain, run_facts, runs, sites
 from server.facts.fleet import parse_nodes
@@ -103,6 +104,18 @@ def test_a_site_that_was_admitted_and_never_came_is_new(tools: SimpleNamespace, 
     consortium = tools.begin(tmp_path / "north")
     (site, _) = sites(consortium, lambda: {1: NodeSeen("registered", None)})
     assert (site.health, site.rounds, site.last_seen) == (Health.NEW, 0, None) and "gliofed-client serve" in site.why
+
+
+def test_a_site_that_was_shut_out_is_listed_as_revoked_until_it_is_admitted_with_another_key(
+    tools: SimpleNamespace, tmp_path: Any
+) -> None:
+    consortium = tools.begin(tmp_path / "north", ("hospital-a",))
+    for site in ("hospital-a", "hospital-b"):
+        add_revoked(consortium.revoked, RevokedKey(site=site, node=7, fingerprint=f"SHA256:{site}", at=NOW))
+    again, gone = sites(consortium)
+    assert (again.health, again.node) == (Health.UNKNOWN, 1)
+    assert (gone.name, gone.health, gone.node, gone.online) == ("hospital-b", Health.REVOKED, None, None)
+    assert gone.why == "its key was revoked on 2026-11-22"
 
 
 def test_flowers_list_of_nodes_is_read_with_its_line_for_people() -> None:
