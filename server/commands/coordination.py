@@ -1,4 +1,4 @@
-"""The verbs of a coordinator's day: which sites, how the run goes, which releases; promote one."""
+"""The verbs of a coordinator's day: which sites, begin a run and watch it, which releases; promote one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common import console
+from common.errors import StudyError
 
 if TYPE_CHECKING:
     from server.consortium.folder import Consortium
@@ -26,6 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command(epilog=console.epilog(f"{PROGRAM} sites ./consortium"))(sites)
+    app.command(epilog=console.epilog(f"{PROGRAM} run study.toml ./consortium"))(run)
     app.command(epilog=console.epilog(f"{PROGRAM} watch ./consortium/runs/first"))(watch)
     app.command(epilog=console.epilog(f"{PROGRAM} releases ./consortium"))(releases)
     app.command(epilog=console.epilog(f"{PROGRAM} promote ./consortium/runs/first"))(promote)
@@ -49,6 +51,30 @@ def sites(consortium: ConsortiumArgument, as_json: JsonOption = False) -> None:
     for site in found:
         if site.why:
             console.print_line(f"{site.name}: {site.why}")
+
+
+def run(
+    study: Annotated[Path, typer.Argument(show_default=False, help="The study.toml.")],
+    consortium: ConsortiumArgument,
+    run: Annotated[
+        str | None, typer.Option("--run", show_default=False, help="The run's name; default: the study's.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand a study to the SuperLink, as its signed plan says; refused where study, code, bundle or roster changed since.
+
+    The sites answer once a person there has approved the plan. Prints the run's folder.
+    """
+    from server.consortium.folder import Consortium
+    from server.starting import start_run
+
+    started = start_run(Consortium.open(consortium), study, run)
+    if as_json:
+        console.print_json({"run": started.folder.name, "folder": str(started.folder), "plan": started.plan,
+                            "flower_run": started.flower_run})  # fmt: skip
+        return
+    console.print_line(str(started.folder))
+    console.print_line(f"plan {started.plan[:12]}, Flower's run {started.flower_run}; {PROGRAM} watch {started.folder}")
 
 
 def watch(
@@ -108,10 +134,12 @@ def promote(
 
     Every byte of the release is verified first. A release that is there already is left as it is.
     """
-    from server.consortium.folder import Consortium
+    from server.consortium.folder import Consortium, consortium_of
     from server.promotion import promote as promote_run
 
-    opened = Consortium.open(run.resolve().parent.parent if consortium is None else consortium)
+    opened = consortium_of(run) if consortium is None else Consortium.open(consortium)
+    if opened is None:
+        raise StudyError(f"{run}: lies in no consortium's folder; name the one that signs with --consortium FOLDER")
     done = promote_run(opened, run, signing_key)
     if as_json:
         console.print_json({"release": done.digest, "folder": str(done.folder), "signed_by": done.signed_by,
