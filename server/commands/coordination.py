@@ -61,7 +61,7 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hand a study to the SuperLink, as its signed plan says; refused where study, code, bundle or roster changed since.
+    """Hand a study to the SuperLink as its signed plan says; refused where study, code, bundle or roster changed.
 
     The sites answer once a person there has approved the plan. Prints the run's folder.
     """
