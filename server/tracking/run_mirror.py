@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-RUN, FOLDER, STUDY, CODE, ROUNDS, FILES = (
-    f"gliofed.{name}" for name in ("run", "folder", "study", "code", "rounds", "files")
+RUN, FOLDER, STUDY, CODE, ROUNDS, FILES, STATE = (
+    f"gliofed.{name}" for name in ("run", "folder", "study", "code", "rounds", "files", "state")
 )
 BATCH = 900
 """Numbers that one request carries at most; MLflow takes a thousand."""
@@ -144,4 +144,5 @@ def _mirror_state(client: MlflowClient, run: Run, journal: Journal) -> None:
             client.update_run(run.info.run_id, status=wanted)
         else:
             client.set_terminated(run.info.run_id, wanted)
-    client.set_tag(run.info.run_id, "gliofed.state", state)
+    if run.data.tags.get(STATE) != state:
+        client.set_tag(run.info.run_id, STATE, state)
