@@ -167,8 +167,11 @@ def complete(
     its header and in a JSON file beside it.
     """
     from client.inference.complete import complete_folder
+    from client.trusted_release import require_trusted
 
-    config = _load(site)
+    config, doubt = _load(site), require_trusted(release, site)
+    if doubt is not None:
+        console.warn(f"{release}: {doubt}")
     with console.progress("completing cases") as advance:
         completed = complete_folder(
             case_or_folder, release, out, site=config, site_name=site_name, workers=workers, on_case=advance

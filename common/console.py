@@ -102,6 +102,11 @@ def complain(message: str, status: int) -> int:
     return status
 
 
+def warn(message: str) -> None:
+    """Write `warning: message` to stderr; the program goes on."""
+    typer.echo(f"warning: {message}", err=True)
+
+
 def print_json(value: Any) -> None:
     """Write `value` to stdout as indented JSON with sorted keys."""
     typer.echo(json.dumps(value, indent=2, sort_keys=True))

@@ -197,6 +197,12 @@ class Release:
         """The stages that the release holds, in order."""
         return tuple(stage for stage in Stage if stage in self.manifest.stages)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the release's digest covers."""
+        assessment = () if self.manifest.assessment is None else (DOSSIER,)
+        return (MANIFEST, *(entry.file for entry in self.manifest.stages.values()), *assessment)
+
     def assessment(self) -> Dossier | None:
         """Return what the sites say of the release, None where they were not asked.
 
@@ -246,14 +252,23 @@ def load_release(path: Path) -> Release:
     Raises:
         ReleaseError: where something is missing or any byte was changed.
     """
+    release = read_release(path)
+    for entry in release.manifest.stages.values():
+        _verify(release.path / entry.file, entry.sha256)
+    if release.manifest.assessment is not None:
+        _verify(release.path / DOSSIER, release.manifest.assessment)
+    return release
+
+
+def read_release(path: Path) -> Release:
+    """Open a release, and verify what `release.json` says of itself; a file is verified when it is read.
+
+    Raises:
+        ReleaseError: where `release.json` is missing or was changed.
+    """
     if not (path / MANIFEST).is_file() and (path / "release" / MANIFEST).is_file():
         path = path / "release"
-    manifest = _read_manifest(path / MANIFEST)
-    for entry in manifest.stages.values():
-        _verify(path / entry.file, entry.sha256)
-    if manifest.assessment is not None:
-        _verify(path / DOSSIER, manifest.assessment)
-    return Release(path, manifest)
+    return Release(path, _read_manifest(path / MANIFEST))
 
 
 def _read_manifest(path: Path) -> Manifest:

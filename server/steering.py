@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import FederationError, StudyError
+from server.consortium.folder import consortium_of
 from server.contract import contract_of
 from server.journal import Journal
 from server.journal.requests import Request
@@ -33,7 +34,8 @@ def stop(out: Path) -> str:
 def resume(out: Path, superlink: str | None, app: Path) -> str:
     """Lift a pause; where nobody drives the run, submit it to its SuperLink again.
 
-    A run that was stopped while nobody drove it does nothing more than tell its sites.
+    A run in a consortium's folder goes to that consortium's SuperLink, unless another is named. A run that was stopped
+    while nobody drove it does nothing more than tell its sites.
 
     Raises:
         FederationError: where the run is over, or nobody drives it and no SuperLink is named.
@@ -45,6 +47,10 @@ def resume(out: Path, superlink: str | None, app: Path) -> str:
             journal.requests.add(Request.RESUME)
         if journal.driven:
             return f"run {journal.run} goes on"
+    if superlink is None and (home := consortium_of(out)) is not None:
+        from server.starting import resume_hosted
+
+        return resume_hosted(home, out)
     if superlink is None:
         raise FederationError(
             f"{out}: nobody drives the run; name its SuperLink (--superlink NAME), "

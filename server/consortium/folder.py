@@ -160,3 +160,10 @@ class Consortium:
     def releases(self) -> Path:
         """Releases that were handed out, a folder a digest."""
         return self.folder / "releases"
+
+
+def consortium_of(out: Path) -> Consortium | None:
+    """Return the consortium in whose folder a run lies, None where it lies elsewhere."""
+    runs = out.resolve().parent
+    consortium = Consortium(runs.parent)
+    return consortium if runs == consortium.runs and consortium.toml.is_file() else None

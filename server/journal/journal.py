@@ -34,6 +34,10 @@ FILE, LOCK = "journal/journal.sqlite", "journal/driver.lock"
 Text = TypeVar("Text", bound=Frozen)
 
 
+class NotBegunError(StudyError):
+    """The folder holds no run, or one that nobody has begun to drive."""
+
+
 class SiteGreys(Frozen):
     """The grey constants that the sites answered."""
 
@@ -81,14 +85,14 @@ class Journal(OpenRounds, Endings):
 
     @classmethod
     def look_into(cls, out: Path) -> Self:
-        """Open the journal of a run that some process may be driving. Raises StudyError where there is none."""
+        """Open the journal of a run that some process may be driving. Raises NotBegunError where there is none."""
         if not (out / FILE).is_file():
-            raise StudyError(f"{out}: holds no run of this version; give the folder of one")
+            raise NotBegunError(f"{out}: holds no run of this version; give the folder of one")
         database = Database(out / FILE)
         rows = database.rows("SELECT toml FROM study")
         if not rows:
             database.close()
-            raise StudyError(f"{out}: the run has not begun yet; begin it first")
+            raise NotBegunError(f"{out}: the run has not begun yet; begin it first")
         return cls(out, parse_study(rows[0][0], f"{out}/{FILE}"), database)
 
     def __enter__(self) -> Self:
@@ -109,6 +113,16 @@ class Journal(OpenRounds, Endings):
         """The run's identifier: 16 hex digits, drawn when it began, the same on every resume and in whatever folder."""
         ((run,),) = self._database.rows("SELECT run FROM study")
         return str(run)
+
+    @property
+    def study_digest(self) -> str:
+        """The study's digest under the code that the run was last driven with, which need not be this code."""
+        return str(self._database.rows("SELECT digest FROM study")[0][0])
+
+    @property
+    def code_version(self) -> str:
+        """The code that the run was last driven with."""
+        return str(self._database.rows("SELECT code_version FROM study")[0][0])
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,198 @@
+"""The sites of a consortium: whether each is there, what it gave, and whether somebody should call it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from common.errors import StudyError
+from common.roster_file import load_roster
+from server.consortium.folder import Consortium
+from server.consortium.revoked import load_revoked
+from server.facts.fleet import Fleet, NodeSeen, unknown_fleet
+from server.facts.run_facts import RunFacts, runs
+
+EXPIRES_SOON_DAYS = 30.0
+
+
+class Health(StrEnum):
+    """One word for how a site is; the gravest that holds."""
+
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    SILENT = "silent"
+    FAILING = "failing"
+    EXPIRING = "expiring"
+    NEW = "new"
+    UNKNOWN = "unknown"
+    OK = "ok"
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """One site of the roster, or one that was revoked.
+
+    Attributes:
+        fingerprint: of its key, `SHA256:…`; None where the roster holds no key.
+        node: under which Flower knows it; None once it is revoked.
+        online: whether the SuperLink hears it; None where no SuperLink could be asked.
+        last_seen: when the SuperLink last heard it, or its last update came in; None where neither ever happened.
+        certificate_days: until the first of the certificates ends on which its connection stands: the authority that
+            it pins, the server's. Below zero where one has ended; None where none can be read.
+        code_version: of the last run that it answered; a site that has other code is refused as `other-code`.
+        rounds: of all runs, to which it contributed.
+        faults: of all runs.
+        last_fault: code of the latest, with its run.
+        health, why: one word, and a sentence; empty where all is well.
+    """
+
+    name: str
+    fingerprint: str | None
+    node: int | None
+    online: bool | None
+    last_seen: datetime | None
+    certificate_days: float | None
+    code_version: str | None
+    rounds: int
+    faults: int
+    last_fault: str | None
+    health: Health
+    why: str
+
+
+def sites(consortium: Consortium, fleet: Fleet = unknown_fleet) -> tuple[SiteFacts, ...]:
+    """Return the consortium's sites by name, the revoked ones too.
+
+    Args:
+        fleet: who says which nodes are heard; `superlink_fleet` asks the SuperLink.
+    Raises:
+        StudyError: where the roster or the list of revoked keys cannot be read.
+    """
+    from common.identity.signing import VerifyKey
+
+    admitted = load_roster(consortium.roster).sites if consortium.roster.is_file() else {}
+    keys = {name: entry.signing_key for name, entry in admitted.items()}
+    return facts_of_sites(
+        fingerprints={name: None if pem is None else VerifyKey.from_pem(pem).fingerprint for name, pem in keys.items()},
+        numbers={name: entry.node for name, entry in admitted.items()},
+        revoked=_revoked(consortium, admitted),
+        nodes=fleet(),
+        played=runs(consortium),
+        certificate_days=first_to_end(consortium),
+    )
+
+
+def _revoked(consortium: Consortium, admitted: Container[str]) -> dict[str, str]:
+    """Return the sites that were shut out and not admitted again with another key, each with a sentence."""
+    keys = load_revoked(consortium.revoked).keys
+    return {key.site: f"its key was revoked on {key.at:%Y-%m-%d}" for key in keys if key.site not in admitted}
+
+
+def first_to_end(consortium: Consortium) -> float | None:
+    """Return the days until the authority's or the server's certificate ends; None where neither can be read."""
+    from common.identity.certificates import days_left
+
+    days = []
+    for path in (consortium.ca, consortium.server_certificate):
+        with suppress(StudyError):
+            days.append(days_left(path))
+    return min(days, default=None)
+
+
+def facts_of_sites(
+    fingerprints: Mapping[str, str | None],
+    numbers: Mapping[str, int],
+    revoked: Mapping[str, str],
+    nodes: Mapping[int, NodeSeen] | None,
+    played: Iterable[RunFacts],
+    certificate_days: float | None,
+) -> tuple[SiteFacts, ...]:
+    """Return one entry a site, by name.
+
+    Args:
+        fingerprints: site → of its key.
+        numbers: site → node, of the sites of the roster.
+        revoked: site → a sentence, of those that were revoked.
+        nodes: what the SuperLink says; None where it cannot be asked.
+        played: the runs.
+        certificate_days: until the first of the certificates ends.
+    """
+    known = list(played)
+    found = []
+    for name in sorted({*numbers, *revoked}):
+        number = None if name in revoked else numbers[name]
+        seen = None if nodes is None or number is None else nodes.get(number, NodeSeen("unregistered", None))
+        past = _Past.of(name, known)
+        health, why = _health(revoked.get(name), certificate_days, seen, past)
+        found.append(
+            SiteFacts(
+                name=name,
+                fingerprint=fingerprints.get(name),
+                node=number,
+                online=None if seen is None else seen.status == "online",
+                last_seen=max((at for at in (seen and seen.last_seen, past.answered) if at), default=None),
+                certificate_days=certificate_days,
+                code_version=past.code_version,
+                rounds=past.rounds,
+                faults=past.faults,
+                last_fault=past.last_fault,
+                health=health,
+                why=why,
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What a site did in all runs; `failing` is the code with which it fails in a run that goes on."""
+
+    rounds: int
+    faults: int
+    answered: datetime | None
+    code_version: str | None
+    last_fault: str | None
+    failing: str | None
+
+    @classmethod
+    def of(cls, site: str, played: Iterable[RunFacts]) -> _Past:
+        own = [(run, each) for run in played for each in run.sites if each.site == site]
+        own.sort(key=lambda pair: pair[0].changed or datetime.min.replace(tzinfo=UTC))
+        answered = [(run, each) for run, each in own if each.answered is not None]
+        faulty = [(run, each) for run, each in own if each.last_fault is not None]
+        failing = [f"{each.state} in {run.name}" for run, each in own if each.is_failing and not run.over]
+        return cls(
+            rounds=sum(each.rounds for _, each in own),
+            faults=sum(each.faults for _, each in own),
+            answered=max((each.answered for _, each in answered if each.answered), default=None),
+            code_version=answered[-1][0].code_version if answered else None,
+            last_fault=f"{faulty[-1][1].last_fault} in {faulty[-1][0].name}" if faulty else None,
+            failing=failing[-1] if failing else None,
+        )
+
+
+def _health(
+    revoked: str | None, certificate_days: float | None, seen: NodeSeen | None, past: _Past
+) -> tuple[Health, str]:
+    """Return the gravest word that holds, and why."""
+    if revoked is not None:
+        return Health.REVOKED, revoked
+    if certificate_days is not None and certificate_days <= 0:
+        return Health.EXPIRED, "a certificate of its connection has ended; renew it"
+    if seen is not None and seen.status != "online" and (seen.last_seen or past.answered):
+        return (
+            Health.SILENT,
+            "the SuperLink has missed two heartbeats of it; look at the site's service and network",
+        )
+    if past.failing is not None:
+        return Health.FAILING, f"answers {past.failing}; ask the site what its log says"
+    if certificate_days is not None and certificate_days < EXPIRES_SOON_DAYS:
+        return Health.EXPIRING, f"a certificate of its connection ends in {certificate_days:.0f} days; renew it"
+    if seen is not None and seen.status != "online":
+        return Health.NEW, "was admitted and has never connected; the site has to run `gliofed-client serve`"
+    if seen is None:
+        return Health.UNKNOWN, "no SuperLink could be asked; start `gliofed-server serve`"
+    return Health.OK, ""
