@@ -17,7 +17,7 @@ import typer
 from common import console
 from common.release import Release, StagePrivacy, load_release
 from common.study import Study, code_version, load_study
-from server.commands import consortium, hosting
+from server.commands import consortium, hosting, plan
 
 PROGRAM = "gliofed-server"
 
@@ -271,7 +271,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-TOPICS: tuple[ModuleType, ...] = (consortium, hosting)
+TOPICS: tuple[ModuleType, ...] = (consortium, hosting, plan)
 """Modules of `server/commands`, each of which registers the verbs of one topic."""
 
 for topic in TOPICS:
