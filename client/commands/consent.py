@@ -167,7 +167,8 @@ def _print(facts: dict[str, Any], changed: tuple[Change, ...], last: Approval | 
     columns = ["site", "key", "in this site's copy of the roster"]
     console.print_table("who takes part", columns, [list(entry.values()) for entry in facts["sites"]])
     columns = ["stage", "rounds", "tensors", "MB a round, before coding", "private"]
-    tensors = [[str(cell) for cell in entry.values()] for entry in facts["tensors"]]
+    yes = {True: "yes", False: "no"}
+    tensors = [[*map(str, list(entry.values())[:-1]), yes[entry["private"]]] for entry in facts["tensors"]]
     console.print_table("what would leave this site, did it hold every sequence", columns, tensors)
     console.print_line(f"numbers: {', '.join(facts['numbers']) or 'none'}")
     if facts["numbers_that_stay"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from common.approval.study_plan import FREE
 from common.errors import FederationError, StudyError
 from common.identity.signing import VerifyKey
 from common.sequences import SITE_NAME
@@ -15,6 +14,8 @@ from server.hosting.bundle import read_bundle, unset_run_config
 from server.hosting.hub import APP_ID
 from server.hosting.superlink import flower_environment
 from server.launch import submit as hand_over
+
+RESUME = "resume"
 
 
 def planned_run_config(run: str, identifier_weights: str = "", start_from: str = "") -> dict[str, str | bool]:
@@ -28,7 +29,7 @@ def planned_run_config(run: str, identifier_weights: str = "", start_from: str =
     if not SITE_NAME.fullmatch(run):
         raise StudyError(f"{run[:80]!r}: no name of a run; give lower-case letters, digits and hyphens")
     return {
-        **{key: value for key, value in unset_run_config().items() if key not in FREE},
+        **{key: value for key, value in unset_run_config().items() if key != RESUME},
         "study": f"runs/{run}/study.toml",
         "out": f"runs/{run}",
         "roster": "roster.toml",
