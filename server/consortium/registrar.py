@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from common.errors import FederationError
+from common.processes.flower import QUIET
 from server.consortium.folder import Consortium
 
 PATIENCE_S = 60.0
 IN_USE = "already in use"
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
 
 
 class Registrar(Protocol):

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.processes.flower import QUIET
 from server.consortium.folder import Consortium
-from server.launch import QUIET
 
 PATIENCE_S = 20.0
 KEEP_S = 10.0
