@@ -1,0 +1,107 @@
+"""From empty folders to a signed release, by the documented commands alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deployment.way import Way, audited, page_lines
+
+SHORT = """
+name = "short"
+sites = ["hospital-a", "hospital-b"]
+reference_site = "hospital-a"
+[grid]
+spacing_mm = [4.0, 4.0, 8.0]
+shape = [48, 48]
+[data]
+holdout_fraction = 0.0
+[federation]
+quorum = 2
+[stages.generator]
+rounds = 1
+local_steps = 2
+batch_size = 2
+[reporting]
+minimum_count = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """Two hospitals that serve, one round of the generator; nothing is approved."""
+    with Way(tmp_path_factory.mktemp("way"), SHORT, ("hospital-a", "hospital-b"), patients=2) as made:
+        made.serve()
+        yield made
+
+
+@pytest.mark.timeout(600)
+def test_two_hospitals_come_to_a_signed_release_by_the_pages_commands(way: Way) -> None:
+    digest = way.plan()
+    way.approve()
+    run = way.run()
+    finish(way, run)
+    check_sent(way, digest)
+    verify, show = [
+        line for line in (*page_lines("join.md", "audit"), "gliofed-client audit show --site gliofed/site.toml")
+    ]
+    for hospital in way.hospitals.values():
+        assert "verified" in hospital.type(verify).lower() or "as it was" in hospital.type(verify).lower()
+        hospital.type(show)
+
+
+def finish(way: Way, run: Path) -> None:
+    """Verify, sign and list the release."""
+    verify, promote, releases = page_lines("consortium.md", "verify", "promote", "releases")
+    way.server.type(verify)
+    way.server.type(promote)
+    (release,) = way.server.ask(releases)
+    kept = way.server.folder / "consortium" / "releases" / release["digest"]
+    assert (kept / "release.sig").is_file() and (kept / "dossier.html").is_file()
+    assert (kept / "generator.safetensors").read_bytes() == (run / "release" / "generator.safetensors").read_bytes()
+
+
+def check_sent(way: Way, digest: str) -> None:
+    """Compare what the hospitals' messages held on their way with the plan and with the audit logs, tensor by tensor."""
+    plan = json.loads((way.server.folder / "consortium" / "plans" / f"{digest}.json").read_text())["plan"]
+    nodes = {site["node"]: site["name"] for site in way.server.ask(*page_lines("consortium.md", "sites"))}
+    assert way.recorder.pushed.paths <= {f"/v1/fleet/{call}" for call in ALLOWED_CALLS}
+    sent: dict[str, list[tuple[str, ...]]] = {site: [] for site in way.sites}
+    for node, content in way.recorder.pushed.answers():
+        for key, record in content.array_records.items():
+            for name, array in record.items():
+                shape = tuple(array.shape)
+                sent[nodes[node]].append((key, name, array.dtype, str(shape), hashlib.sha256(array.data).hexdigest()))
+    planned = {
+        (name, str(kind[0]), str(tuple(kind[1])))
+        for groups in plan["outgoing"].values()
+        for tensors in groups.values()
+        for name, kind in tensors.items()
+    }
+    for site, hospital in way.hospitals.items():
+        logged = [
+            (each["record"], each["name"], each["dtype"], str(tuple(each["shape"])), each["sha256"])
+            for entry in audited(hospital)
+            for each in entry["tensors"]
+        ]
+        assert sent[site], f"{site} sent nothing"
+        assert sorted(sent[site]) == sorted(logged)
+        assert {(name, dtype, shape) for _, name, dtype, shape, _ in sent[site]} <= planned
+
+
+ALLOWED_CALLS = (
+    *(
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "get-run",
+        "get-fab",
+    ),
+    *("push-object", "pull-object", "confirm-message-received"),
+)
