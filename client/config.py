@@ -195,7 +195,7 @@ class SiteConfig(Frozen):
     """One hospital. `folder` holds its scans and is never written to; `workdir` takes the cache and the local state.
 
     `signing_key` is the file of the private key whose public half stands in the roster, PEM; `roster` the site's own
-    copy of the roster, whose keys it trusts whatever the coordinator says.
+    copy of the roster, set beside a plan's keys where a person reads it, and trusted itself where none is approved.
     """
 
     schema_version: Literal[1] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,16 +20,22 @@ from scipy.stats import chi2
 from client import secure_phases
 from client.app import make_app
 from client.config import load_site
+from client.consent.approvals import keep_approval
 from client.privacy.withdrawal import withdraw_patient
 from client.training.tasks import Bench
+from common.approval.study_plan import SignedPlan
+from common.identity.signing import SigningKey
 from common.parcel import unwrap
+from common.roster_file import Roster, RosterSite
 from common.secure.signatures import sign
 from common.sequences import Sequence
 from common.study import Study
+from server.approval.make_plan import make_plan
 from server.events import RoundFinished
 from server.journal import Journal
 from server.result import SiteFault
 from server.secure_transcript import Transcript
+from server.study_text import to_toml
 from simulations.federation import run_federation
 from simulations.grid import InProcessGrid
 from simulations.roster import ROSTER, keep_signing_key
@@ -569,3 +576,24 @@ def test_a_secure_run_needs_no_more_bytes_up_than_twice_the_plain_ones(tiny: Sim
     (record,) = records(result.out)
     for entry in record["sites"].values():
         assert entry["bytes_up"] < 2 * 4 * 4096
+
+
+def test_the_keys_of_the_approved_plan_are_trusted_and_no_other_roster(tiny: SimpleNamespace) -> None:
+    def keys(other: str = "") -> Roster:
+        seats = {}
+        for site in "abc":
+            own = SigningKey.load(load_site(consortium.sites[site]).signing_key)
+            key = SigningKey.generate() if site == other else own
+            seats[site] = RosterSite(node=NODE[site], signing_key=key.public.pem)
+        return Roster(sites=seats)
+
+    consortium, study = add_sites(tiny, "abc"), secure_study(tiny, "abc")
+    for site in "abc":
+        path = consortium.sites[site]
+        kept = [line for line in path.read_text().splitlines() if not line.startswith(("roster", "approve_everything"))]
+        path.write_text("\n".join(kept) + "\n")
+    for other, status in (("b", "incomplete"), ("", "complete")):
+        plan = make_plan(to_toml(study), keys(other), {}, None, date(2026, 11, 22), tiny.build)
+        for site in "abc":
+            keep_approval(load_site(consortium.sites[site]).workdir, SignedPlan(plan=plan, signature=""), "a person")
+        assert consortium.run(study, out=f"run-{other or 'right'}").status == status
