@@ -53,7 +53,9 @@ def convert(series: Series, workplace: Path) -> tuple[NDArray[Any], Affine]:
         files = sorted(path.name for path in target.iterdir())
         if files != ["image.nii"]:
             made = len([name for name in files if name.endswith(".nii")])
-            raise ConversionRefusedError(f"the converter made {made} volumes of it where one was expected; export it again")
+            raise ConversionRefusedError(
+                f"the converter made {made} volumes of it where one was expected; export it again"
+            )
         try:
             volume = read_volume(target / "image.nii")
         except DataError:

@@ -142,7 +142,7 @@ def _refusal(dataset: Dataset, left_bytes: int) -> Reason | None:
     if kind in ENHANCED_MR or (whole(dataset, "NumberOfFrames") or 1) > 1:
         return Reason.MULTI_FRAME
     if kind != MR_IMAGE or text(dataset, "Modality") != "MR":
-        return Reason.NOT_MR if kind else Reason.NO_UID
+        return Reason.NOT_MR if kind else Reason.BROKEN
     if text(dataset, "BurnedInAnnotation").upper() not in ("", "NO"):
         return Reason.BURNED_IN
     bits, rows, columns = (whole(dataset, key) or 0 for key in ("BitsAllocated", "Rows", "Columns"))

@@ -140,7 +140,9 @@ def _recorded(folder: Path) -> dict[str, str] | None:
     series = tree.get("series") if isinstance(tree, dict) else None
     if not isinstance(series, dict) or not set(series) <= set(TAKEABLE):
         return None
-    images = [folder / "anat" / f"{folder.parent.name}_{folder.name}_{TAKEABLE[Sequence(word)]}.nii.gz" for word in series]
+    images = [
+        folder / "anat" / f"{folder.parent.name}_{folder.name}_{TAKEABLE[Sequence(word)]}.nii.gz" for word in series
+    ]
     return series if all(image.is_file() for image in images) else None
 
 

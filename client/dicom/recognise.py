@@ -17,8 +17,8 @@ CORRECTED = frozenset({"DIS2D", "DIS3D", "NORM", "DISTORTION_CORRECTED"})
 """Words of ImageType for a derivation that leaves the sequence what it was."""
 
 OTHER_BODY = frozenset({
-    "SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "NECK", "CHEST", "THORAX", "ABDOMEN", "PELVIS", "PROSTATE", "BREAST",
-    "HEART", "LIVER", "KNEE", "HIP", "SHOULDER", "ANKLE", "FOOT", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LEG", "ARM",
+    "SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "NECK", "CHEST", "THORAX", "ABDOMEN", "PELVIS", "PROSTATE",
+    "BREAST", "HEART", "LIVER", "KNEE", "HIP", "SHOULDER", "ANKLE", "FOOT", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LEG", "ARM",
 })  # fmt: skip
 
 
@@ -110,8 +110,8 @@ def _agent(spoken: Spoken, measured: Measured) -> tuple[bool | None, tuple[str, 
         return None, ("the description says both with and without contrast agent",)
     said = True if spoken.with_agent else False if spoken.without_agent else None
     if said is not None and measured.agent is not None and said is not measured.agent:
-        given = "was given, the description that none was"
-        return None, (f"the tags say that contrast agent {given if measured.agent else 'was not given, the description that it was'}",)
+        tags, description = ("was", "was not") if measured.agent else ("was not", "was")
+        return None, (f"the tags say that contrast agent {tags} given, the description that it {description}",)
     return (measured.agent if said is None else said), ()
 
 

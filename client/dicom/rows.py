@@ -100,7 +100,9 @@ def build_rows(found: Survey, secret: PatientSecret) -> list[Row]:
     for row in rows:
         sessions[row.session].append(row)
     rows = [row for members in sessions.values() for row in _with_rivals(_with_agent(members))]
-    return sorted(rows, key=lambda row: (row.patient, row.day or 0, row.session, row.series.header.series_number or 0, row.key))
+    return sorted(
+        rows, key=lambda row: (row.patient, row.day or 0, row.session, row.series.header.series_number or 0, row.key)
+    )
 
 
 def _with_days(rows: list[Row]) -> list[Row]:
@@ -118,7 +120,7 @@ def _with_days(rows: list[Row]) -> list[Row]:
 
 def _date(text: str) -> date | None:
     try:
-        return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
+        return datetime.strptime(text, "%Y%m%d").date()
     except ValueError:
         return None
 

@@ -51,7 +51,9 @@ def group(headers: Iterable[Header]) -> list[Series]:
         labels = _labels(parts)
         doubts = _incomplete(members)
         found += [_placed(part, label, doubts) for part, label in zip(parts, labels, strict=True)]
-    return sorted(found, key=lambda each: (each.header.study, each.header.series_number or 0, each.header.series, each.part))
+    return sorted(
+        found, key=lambda each: (each.header.study, each.header.series_number or 0, each.header.series, each.part)
+    )
 
 
 def _kinds(members: list[Header]) -> list[list[Header]]:

@@ -27,7 +27,9 @@ def sidecar(header: Header, keep_scanner: bool) -> bytes:
         "SliceThickness": header.thickness_mm,
     }
     if keep_scanner:
-        kept["Manufacturer"] = next((maker for maker in MAKERS if header.manufacturer.upper().startswith(maker.upper())), None)
+        kept["Manufacturer"] = next(
+            (maker for maker in MAKERS if header.manufacturer.upper().startswith(maker.upper())), None
+        )
         kept["ManufacturersModelName"] = header.model if MODEL.fullmatch(header.model) else None
     facts = {key: value for key, value in kept.items() if value is not None}
     return json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"

@@ -39,17 +39,23 @@ COLUMNS = (
 WORDS = {"no": None, **{word.casefold(): word for word in TAKEABLE}}
 
 
-def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write the table. Raises GliofedError where it cannot be written."""
+def write_table(path: Path, rows: Iterable[Row], decided: dict[str, str] | None = None) -> None:
+    """Write the table; what a person decided of the same series in an earlier one stays.
+
+    Raises:
+        GliofedError: where it cannot be written.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(cells(row) for row in rows)
+    writer.writerows(cells(row, decided or {}) for row in rows)
     write_whole(path, out.getvalue().encode("ascii"))
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: Row, decided: dict[str, str]) -> list[str]:
     """Return one line of the table."""
+    earlier = decided.get(row.key, "?")
+    take = row.take if earlier == "?" or row.state is State.REFUSED else str(WORDS[earlier] or "no")
     header, grid = row.series.header, row.series.grid
     return [
         row.key,
@@ -66,7 +72,7 @@ def cells(row: Row) -> list[str]:
         row.recognition.confidence.value if row.recognition.sequence else "",
         "; ".join(row.recognition.evidence),
         "; ".join(row.remarks),
-        row.take,
+        take,
     ]
 
 
@@ -113,7 +119,9 @@ def settle(rows: Iterable[Row], decisions: dict[str, str], path: Path) -> dict[s
             sequence in a session.
     """
     known = {row.key: row for row in rows}
-    problems = [f"{path}: {key!r} is not in the folder any more; write the table again" for key in decisions if key not in known]
+    problems = [
+        f"{path}: {key!r} is not in the folder any more; write the table again" for key in decisions if key not in known
+    ]
     chosen: dict[str, dict[Sequence, Row]] = defaultdict(dict)
     for key, row in known.items():
         take = decisions.get(key)

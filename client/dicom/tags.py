@@ -34,7 +34,9 @@ BARRED = {
     "TTP": "another map",
     "SYNTHETIC": "a computed image",
 }
-NO_AGENT = frozenset({"none", "no", "nein", "non", "ohne", "kein", "keine", "keins", "sans", "0", "-", "n/a", "na", "nativ"})
+NO_AGENT = frozenset(
+    {"none", "no", "nein", "non", "ohne", "kein", "keine", "keins", "sans", "0", "-", "n/a", "na", "nativ"}
+)
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ WITHOUT = re.compile(
     r"|\bpre\b(?! (?:op|rt|surg|chir|therap|treat|bestrahl))"
 )
 WITH = re.compile(
-    r"\b(?:km|kontrast\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|ce|c plus|plus c|plus(?= \||$)|"
-    r"dotarem|clariscan|magnevist|multihance|prohance|postcontrast|postkm|enhanced|con c|t1 c)(?!\w)"
+    r"\b(?:km|kontrast\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|ce|"
+    r"c plus|plus c|plus(?= \||$)|dotarem|clariscan|magnevist|multihance|prohance|postcontrast|postkm|enhanced|con c|t1 c)(?!\w)"
     r"|\bpost\b(?! (?:op|rt|surg|chir|radio|chemo|therap|treat|bestrahl|proc))"
 )
 
@@ -85,11 +85,11 @@ STRANGE: dict[str, str] = {
     "phase": r"pha|phase|phasen\w*",
 }
 BARS: dict[Bar, str] = {
-    Bar.LOCALISER: r"locali[sz]\w*|lokali\w*|loc|scout\w*|survey|reperage|planung|pilot|3 ?plane|smartbrain|aahead|ubersicht",
+    Bar.LOCALISER: r"locali[sz]\w*|lokali\w*|loc|scout\w*|survey|reperage|planung|pilot|3 ?plane|smartbrain|aahead",
     Bar.SUBTRACTION: r"sub|subtr\w*|subtraktion|soustr\w*|sottraz\w*|sustracc\w*|resta",
     Bar.PROJECTION: r"mip|minip|mnip|maxip|projection",
-    Bar.OTHER_BODY: r"hws|bws|lws|wirbel\w*|spine|cervical|lumbal|lumbar|thorac\w*|rachis|colonna|columna|knee|knie|genou|"
-    r"abdomen|becken|pelvis|prostata|prostate|mamma\w*|breast|leber|liver|herz|heart|schulter|shoulder",
+    Bar.OTHER_BODY: r"hws|bws|lws|wirbel\w*|spine|cervical|lumbal|lumbar|thorac\w*|rachis|colonna|columna|knee|knie|"
+    r"genou|abdomen|becken|pelvis|prostata|prostate|mamma\w*|breast|leber|liver|herz|heart|schulter|shoulder",
 }  # fmt: skip
 REFORMAT = re.compile(r"\b(?:mpr|reformat\w*|reformation|rekon\w*|recon\w*|reconstruction)\b")
 
