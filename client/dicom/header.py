@@ -27,6 +27,8 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"
 PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 """Implicit and explicit little endian, uncompressed."""
+PIXELS = b"\xe0\x7f\x10\x00"
+"""The tag of pixel data, little endian."""
 
 NOBODY = frozenset({
     "", "0", "00", "000", "0000", "00000", "000000", "1", "-", ".", "?", "x", "xx", "xxx", "none", "null", "na", "n/a",
@@ -129,13 +131,21 @@ def _read(path: Path, file: IO[bytes], size: int) -> Header | Reason:
                 return Reason.COMPRESSED if uid(meta, "TransferSyntaxUID") else Reason.BROKEN
             file.seek(0)
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-            return _refusal(dataset, size - file.tell()) or _header(path, dataset)
+            return _refusal(dataset, _pixel_bytes(file, size)) or _header(path, dataset)
     except Exception:  # on foreign bytes pydicom lets every kind of error through, RecursionError too
         return Reason.BROKEN
 
 
-def _refusal(dataset: Dataset, left_bytes: int) -> Reason | None:
-    """Return what forbids the use of an object of which `left_bytes` remain from its pixels on."""
+def _pixel_bytes(file: IO[bytes], size: int) -> int:
+    """Return the most bytes of pixels that can follow in a file that was read up to them; 0 where none begin there."""
+    start = file.tell()
+    head = file.read(12)
+    explicit = head[4:6] in (b"OW", b"OB")
+    return max(0, size - start - (12 if explicit else 8)) if head[:4] == PIXELS else 0
+
+
+def _refusal(dataset: Dataset, pixel_bytes: int) -> Reason | None:
+    """Return what forbids the use of an object after whose header `pixel_bytes` follow."""
     kind = uid(dataset, "SOPClassUID")
     if kind.startswith(SECONDARY_CAPTURE) or "SCREEN SAVE" in words(dataset, "ImageType"):
         return Reason.SECONDARY
@@ -151,7 +161,7 @@ def _refusal(dataset: Dataset, left_bytes: int) -> Reason | None:
         return Reason.NOT_GREY
     if not (0 < rows <= 4096 and 0 < columns <= 4096):
         return Reason.NO_GEOMETRY
-    if left_bytes < rows * columns * bits // 8:
+    if pixel_bytes < rows * columns * bits // 8:
         return Reason.BROKEN
     if text(dataset, "PatientID").casefold() in NOBODY or len(text(dataset, "PatientID")) > 64:
         return Reason.NO_PATIENT

@@ -18,7 +18,8 @@ CORRECTED = frozenset({"DIS2D", "DIS3D", "NORM", "DISTORTION_CORRECTED"})
 
 OTHER_BODY = frozenset({
     "SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "NECK", "CHEST", "THORAX", "ABDOMEN", "PELVIS", "PROSTATE",
-    "BREAST", "HEART", "LIVER", "KNEE", "HIP", "SHOULDER", "ANKLE", "FOOT", "HAND", "WRIST", "ELBOW", "EXTREMITY", "LEG", "ARM",
+    "BREAST", "HEART", "LIVER", "KNEE", "HIP", "SHOULDER", "ANKLE", "FOOT", "HAND", "WRIST", "ELBOW", "EXTREMITY",
+    "LEG", "ARM",
 })  # fmt: skip
 
 

@@ -56,7 +56,8 @@ WITHOUT = re.compile(
 )
 WITH = re.compile(
     r"\b(?:km|kontrast\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|ce|"
-    r"c plus|plus c|plus(?= \||$)|dotarem|clariscan|magnevist|multihance|prohance|postcontrast|postkm|enhanced|con c|t1 c)(?!\w)"
+    r"c plus|plus c|plus(?= \||$)|dotarem|clariscan|magnevist|multihance|prohance|postcontrast|postkm|enhanced|"
+    r"con c|t1 c)(?!\w)"
     r"|\bpost\b(?! (?:op|rt|surg|chir|radio|chemo|therap|treat|bestrahl|proc))"
 )
 

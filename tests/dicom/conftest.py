@@ -34,7 +34,9 @@ def drawn():
     (patient, *_) = draw_patients(scenario, 1, 7)
     scanner = scenario.site(patient.site).scanner.model_copy(update={"tilt_deg": 12.0})
     whole = render(patient, scanner, [Sequence.T1, Sequence.T1GD, Sequence.T2, Sequence.FLAIR, Sequence.CBV], 4.0)
-    middle = tuple(slice(size // 2 - half, size // 2 + half) for size, half in zip(whole.brain.shape, (8, 9, 6)))
+    middle = tuple(
+        slice(size // 2 - half, size // 2 + half) for size, half in zip(whole.brain.shape, (8, 9, 6), strict=True)
+    )
     affine = whole.affine.copy()
     affine[:3, 3] = (whole.affine @ [*(part.start for part in middle), 1])[:3]
     return replace(whole, volumes={key: volume[middle] for key, volume in whole.volumes.items()}, affine=affine)

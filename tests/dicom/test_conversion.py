@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 
 import nibabel as nib
 import numpy as np
@@ -195,7 +194,7 @@ def test_a_converter_that_fails_or_makes_two_files_refuses_the_session_by_name(h
         ('while [ "$1" != "-o" ]; do shift; done; touch "$2/image.nii"', "cannot be read"),
     ):
         script.write_text(f"#!/bin/sh\n{body}\n")
-        os.chmod(script, 0o755)  # noqa: PTH101
+        script.chmod(0o700)
         code, shown, _ = hospital.accept()
         assert code == 3
         assert said in shown
