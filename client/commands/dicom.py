@@ -102,7 +102,7 @@ def _review(rows: list[Row], found: Survey, folder: Path, out: Path, born: Path 
         )
     else:
         columns = ["series", "patient", "day", "no.", "images", "take", "why", "description (on this screen alone)"]
-        console.print_table(f"{folder}: {console.count(len(rows), 'series')}", columns, map(_shown, rows))
+        console.print_table(f"{folder}: {len(rows)} series", columns, map(_shown, rows))
         for line in _refused_lines(found, folder):
             console.print_line(line)
         if born is not None:

@@ -44,12 +44,14 @@ def convert(series: Series, workplace: Path) -> tuple[NDArray[Any], Affine]:
     from client.imaging.nifti import read_volume
 
     with tempfile.TemporaryDirectory(dir=workplace, prefix="series-") as folder:
-        source, target = Path(folder, "in"), Path(folder, "out")
+        # The converter works in this folder: a relative path would begin there.
+        home = Path(folder).absolute()
+        source, target = home / "in", home / "out"
         source.mkdir()
         target.mkdir()
         for number, header in enumerate(series.slices):
             (source / f"{number:06}.dcm").symlink_to(header.path.absolute())
-        _run([str(_program()), *OPTIONS, "-o", str(target), str(source)], Path(folder))
+        _run([str(_program()), *OPTIONS, "-o", str(target), str(source)], home)
         files = sorted(path.name for path in target.iterdir())
         if files != ["image.nii"]:
             made = len([name for name in files if name.endswith(".nii")])
@@ -77,7 +79,9 @@ def _run(command: list[str], home: Path) -> None:
     except subprocess.TimeoutExpired:
         raise ConversionRefusedError(f"the converter did not end within {TIMEOUT_S} s; export it again") from None
     except subprocess.CalledProcessError as error:
-        raise ConversionRefusedError(f"the converter failed (status {error.returncode}); export it again") from None
+        raise ConversionRefusedError(
+            f"the converter failed (status {error.returncode}); export it again, or see what dcm2niix says of it"
+        ) from None
 
 
 def _plain(data: NDArray[Any]) -> NDArray[Any]:

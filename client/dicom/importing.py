@@ -75,7 +75,8 @@ def import_sessions(
             if on_session is not None:
                 on_session(done, len(chosen))
         there = sorted({name.partition("/")[0] for name in (*outcome.written, *outcome.standing)})
-        _list_participants(out / PARTICIPANTS, table, there)
+        if there:
+            _list_participants(out / PARTICIPANTS, table, there)
     return outcome
 
 

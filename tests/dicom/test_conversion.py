@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -46,6 +47,14 @@ def test_a_conversion_gives_the_phantoms_voxels_at_their_places_also_when_obliqu
     assert abs(affine[1, 2]) > 0.5, "the phantom is tilted"
     np.testing.assert_allclose(volume.affine, affine, atol=1e-3)
     np.testing.assert_array_equal(volume.data, data)
+
+
+def test_folders_may_be_given_relative_to_where_one_stands(hospital, monkeypatch):
+    hospital.series(1, {**T1, **NATIVE})
+    monkeypatch.chdir(hospital.folder)
+    hospital.dicom, hospital.out, hospital.toml = (Path(name) for name in ("dicom", "scans", "site.toml"))
+    assert hospital.run()[0] == 0
+    assert hospital.accept()[0] == 0
 
 
 def test_a_map_keeps_its_physical_values(hospital, drawn):
