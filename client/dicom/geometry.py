@@ -78,7 +78,7 @@ def place(slices: tuple[Header, ...]) -> tuple[Grid | None, tuple[str, ...]]:
     if not axis.any() or min(first.spacing_mm) <= 0 or max(first.spacing_mm) > 20:
         return None, ("its axes or pixel spacing are impossible",)
     if len(slices) < FEWEST_SLICES:
-        return None, (f"{len(slices)} slices; a volume has at least {FEWEST_SLICES}",)
+        return None, (f"has {len(slices)} of the {FEWEST_SLICES} slices that a volume has at least",)
     positions = np.array([each.position_mm for each in slices])
     steps = np.diff(positions @ axis)
     step = float(np.median(steps))

@@ -149,10 +149,12 @@ def _refusal(dataset: Dataset, pixel_bytes: int) -> Reason | None:
     kind = uid(dataset, "SOPClassUID")
     if kind.startswith(SECONDARY_CAPTURE) or "SCREEN SAVE" in words(dataset, "ImageType"):
         return Reason.SECONDARY
-    if kind in ENHANCED_MR or (whole(dataset, "NumberOfFrames") or 1) > 1:
+    if kind in ENHANCED_MR:
         return Reason.MULTI_FRAME
     if kind != MR_IMAGE or text(dataset, "Modality") != "MR":
         return Reason.NOT_MR if kind else Reason.BROKEN
+    if (whole(dataset, "NumberOfFrames") or 1) > 1:
+        return Reason.MULTI_FRAME
     if text(dataset, "BurnedInAnnotation").upper() not in ("", "NO"):
         return Reason.BURNED_IN
     bits, rows, columns = (whole(dataset, key) or 0 for key in ("BitsAllocated", "Rows", "Columns"))

@@ -23,4 +23,5 @@ class Reason(StrEnum):
     NO_PATIENT = "no usable PatientID; name and birth date are no substitute: correct it in the archive"
     NO_UID = "a missing or malformed UID; export it again from the archive"
     NO_GEOMETRY = "no usable position, orientation or pixel spacing; export the original images"
+    CONTESTED = "another object with a SOPInstanceUID that is there already; its series is refused: export it again"
     COPY = "a copy of an object that is there already; counted once"

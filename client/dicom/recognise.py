@@ -119,7 +119,7 @@ def _agent(spoken: Spoken, measured: Measured) -> tuple[bool | None, tuple[str, 
 def _bars(header: Header, spoken: Spoken) -> tuple[str, ...]:
     """Return what makes a series useless whatever its weighting."""
     found = [BARRED[word] for word in header.image_type[:8] if word in BARRED]
-    found += [bar for bar in spoken.bars if bar is not Bar.OTHER_BODY]
+    found += [str(bar) for bar in spoken.bars if bar is not Bar.OTHER_BODY]
     if spoken.reformat and "DERIVED" in header.image_type:
         found.append("a reformat")
     return tuple(dict.fromkeys(found))

@@ -110,7 +110,7 @@ def _incomplete(members: list[Header]) -> tuple[str, ...]:
     """Return a doubt where numbers are missing within a series, or the scanner announced more images."""
     numbers = {each.instance for each in members if each.instance is not None}
     doubts = []
-    absent = max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+    absent = max(numbers) - min(1, *numbers) + 1 - len(numbers) if numbers else 0
     if absent:
         doubts.append(f"{absent} of its image numbers are missing")
     expected = max((each.expected or 0 for each in members), default=0)

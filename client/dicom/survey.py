@@ -54,6 +54,7 @@ def survey(folder: Path, on_file: Callable[[int, int], None] | None = None) -> S
         elif _same(found.path, objects[found.sop].path):
             refused[Reason.COPY].append(path)
         else:
+            refused[Reason.CONTESTED].append(path)
             contested |= {found.series, objects[found.sop].series}
         if on_file is not None:
             on_file(done, len(paths))

@@ -28,14 +28,37 @@ BARRED = {
     "REAL": "a real part",
     "I": "an imaginary part",
     "IMAGINARY": "an imaginary part",
+    "F": "a fat image",
+    "FAT": "a fat image",
     "FA": "a map of anisotropy",
     "CBF": "another map",
     "MTT": "another map",
     "TTP": "another map",
     "SYNTHETIC": "a computed image",
 }
+WEIGHTED_B = 500
+"""Lowest b-value, s/mm², of an image that counts as diffusion-weighted."""
+
 NO_AGENT = frozenset(
-    {"none", "no", "nein", "non", "ohne", "kein", "keine", "keins", "sans", "0", "-", "n/a", "na", "nativ"}
+    {
+        "none",
+        "no",
+        "nein",
+        "non",
+        "ohne",
+        "kein",
+        "keine",
+        "keins",
+        "sans",
+        "0",
+        "-",
+        "n/a",
+        "na",
+        "nil",
+        "nativ",
+        "senza",
+        "sin",
+    }
 )
 
 
@@ -64,6 +87,8 @@ def read_tags(header: Header) -> Measured:
     """Return what the tags of one slice say; all slices of a series share them."""
     agent, derived = _agent(header), "DERIVED" in header.image_type
     for word in header.image_type:
+        if word == "TRACEW" and header.b_value is not None and header.b_value < WEIGHTED_B:
+            return Measured(None, word, strange="a diffusion image without weighting", agent=agent, derived=derived)
         if word in MAPS:
             return Measured(MAPS[word], f"ImageType {word}", agent=agent, derived=derived)
     tr_ms, te_ms, ti_ms = header.tr_ms, header.te_ms, header.ti_ms
@@ -73,7 +98,7 @@ def read_tags(header: Header) -> Measured:
     if not tr_ms or te_ms is None:
         return Measured(None, "TR or TE missing", silent=True, agent=agent, derived=derived)
     if "EP" in header.scanning or (header.b_value or 0) > 0:
-        kind = Sequence.DWI if (header.b_value or 0) >= 500 else None
+        kind = Sequence.DWI if (header.b_value or 0) >= WEIGHTED_B else None
         strange = "" if kind else "an echo-planar image without diffusion weighting"
         return Measured(kind, f"echo-planar, b {header.b_value or 0:g}", strange=strange, agent=agent, derived=derived)
     kind, strange = weighting(tr_ms, te_ms, ti_ms or 0.0, header.scanning)

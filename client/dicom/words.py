@@ -44,21 +44,20 @@ class Spoken:
     reformat: bool = False
 
 
-AGENT = (
-    r"(?:km|kontrast\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|iv|ce|c|dotarem|clariscan)"
-)
+AGENT = r"(?:km|kontras\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|iv|ce|c|dotarem|clariscan)"
 LINK = r"(?:(?:de|di|del|der|dem|iv|i v|plus) )*"
 WITHOUT = re.compile(
     rf"\b(?:ohne|sans|senza|sin|without|zonder|bez|uten|utan|uden|no|non|kein\w*|vor|pre|prae|pra|avant|prima|antes|"
-    rf"before|foer|przed) {LINK}{AGENT}\b"
-    r"|\b(?:nativ|nativ[aeo]|natyw\w*|unenhanced|noncontrast|noncon|precontrast|pra?ekm|prakm|basale?|blanco|plain|ohne)\b"
+    rf"before|foer|przed|minus) {LINK}{AGENT}\b"
+    r"|\b(?:nativ|nativ[aeo]|natyw\w*|unenhanced|noncontrast|noncon|precontrast|pra?ekm|prakm|blanco|plain|"
+    r"basale?(?! gang))\b"
     r"|\bpre\b(?! (?:op|rt|surg|chir|therap|treat|bestrahl))"
 )
 WITH = re.compile(
-    r"\b(?:km|kontrast\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|ce|"
+    r"\b(?:km|kontras\w*|contrast\w*|mdc|gd|gad|gado\w*|injection|injecte\w*|injektion|civ|ce|"
     r"c plus|plus c|plus(?= \||$)|dotarem|clariscan|magnevist|multihance|prohance|postcontrast|postkm|enhanced|"
-    r"con c|t1 c)(?!\w)"
-    r"|\bpost\b(?! (?:op|rt|surg|chir|radio|chemo|therap|treat|bestrahl|proc))"
+    r"con c)(?!\w)"
+    r"|\bpost\b(?! (?:op|rt|surg|chir|radio|chemo|therap|treat|bestrahl|proc|fossa))"
 )
 
 KINDS: dict[Sequence, str] = {
@@ -78,11 +77,12 @@ STRANGE: dict[str, str] = {
     "STIR": r"stir",
     "proton density": r"pd|dp|protonen\w*|pdw",
     "angiography": r"tof|angio\w*|mra|mrv|phase contrast|pcmra|venogra\w*",
-    "CISS": r"ciss|fiesta|drive|bffe",
+    "CISS": r"ciss|fiesta|bffe",
     "another map": r"fa|colfa|exp adc|cbf|rcbf|mtt|ttp|tmax|ktrans|ve|vp|r2star|t2 ?map\w*|gbp|pei|iauc|t0",
-    "perfusion": r"perf\w*|pwi|dsc|dce|dynami\w*|twist",
+    "perfusion": r"perf\w*|pwi|dsc|dce|dyn\w*|twist",
     "functional or spectroscopy": r"fmri|bold|spectro\w*|mrs|csi|svs|press",
     "MP2RAGE": r"mp2rage|uni images|uni den",
+    "double inversion": r"dir|psir|double inversion",
     "phase": r"pha|phase|phasen\w*",
 }
 BARS: dict[Bar, str] = {
@@ -141,6 +141,9 @@ def _plain(text: str) -> str:
     """Return lower-case words without accents, glued weightings taken apart: `T1w+KM` is `t1 w plus km`."""
     text = unicodedata.normalize("NFKD", text.casefold())
     text = "".join(letter for letter in text if not unicodedata.combining(letter)).replace("ø", "oe")
+    text = re.sub(r"\bt1c\b", "t1 gd", text)  # `T1 C` and `T1-C` may mean anything
+    # A lone hyphen before the agent is a minus to some and a dash to others: both are heard, and a person decides.
+    text = re.sub(rf"(?<![a-z])-\s?(?={AGENT}(?![a-z0-9]))", " minus km km ", text)
     text = text.replace("w/o", " without ").replace("w/", " with ").replace("+", " plus ")
     text = re.sub(r"[^a-z0-9*]+", " ", text)
     return " ".join(re.sub(r"\b(t[12])(?=[a-z])", r"\1 ", text).split())

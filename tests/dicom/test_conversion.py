@@ -1,7 +1,9 @@
 """Voxels lie after the import where the phantom put them, and nothing of the patient's identity came along."""
 
+import fcntl
 import gzip
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -173,6 +175,37 @@ def test_a_session_that_stands_of_other_series_is_not_written_over(hospital):
     assert code == 3
     assert "remove its folder" in shown
     assert not list(hospital.out.glob("sub-*/ses-*/anat/*T2w*"))
+
+
+def test_a_killed_import_leaves_nothing_for_the_next_one_to_trip_over(hospital):
+    hospital.series(1, {**T1, **NATIVE})
+    hospital.run()
+    left = hospital.out / ".import" / "ses-0" / "anat"
+    left.mkdir(parents=True)
+    (left / "half.nii.gz").write_bytes(b"half")
+    assert hospital.accept()[0] == 0
+    assert not (hospital.out / ".import").exists()
+
+
+def test_two_imports_into_one_folder_do_not_run_at_a_time(hospital):
+    hospital.series(1, {**T1, **NATIVE})
+    hospital.run()
+    descriptor = os.open(hospital.out, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        code, _, error = hospital.accept()
+    finally:
+        os.close(descriptor)
+    assert (code, "another import writes there" in error) == (3, True)
+
+
+def test_a_lost_patient_key_is_not_replaced_while_a_table_waits(hospital):
+    hospital.series(1, {**T1, **NATIVE})
+    hospital.run()
+    key = hospital.folder / "keys" / "patient.key"
+    key.rename(hospital.folder / "patient.key")
+    code, _, error = hospital.accept()
+    assert (code, "restore it from the backup" in error, key.exists()) == (2, True, False)
 
 
 def test_participants_keep_the_columns_that_a_person_added(hospital):

@@ -3,9 +3,15 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
+import pydicom
 import pytest
 
+from client.dicom.patient_key import PatientSecret
+from client.dicom.reason import Reason
+from client.dicom.rows import build_rows
+from client.dicom.survey import survey
 from common.sequences import Sequence
 from tests.dicom.conftest import AGENT, NATIVE, T1, T2
 
@@ -116,15 +122,11 @@ def test_copies_are_counted_once_and_different_objects_of_one_uid_refused(hospit
     assert "one SOPInstanceUID" in hospital.rows()["1"]["remarks"]
 
 
-@pytest.mark.parametrize("gone", [5, 0])
-def test_a_missing_slice_is_seen_inside_and_doubted_at_the_edge(hospital, gone):
-    files = hospital.series(1, {**T1, **NATIVE}, ImagesInAcquisition=0)
-    files[gone].unlink()
+@pytest.mark.parametrize(("gone", "take", "said"), [(5, "no", "1 missing inside"), (0, "?", "1 of its image numbers")])
+def test_a_missing_slice_is_refused_inside_and_doubted_at_the_edge(hospital, gone, take, said):
+    hospital.series(1, {**T1, **NATIVE})[gone].unlink()
     row = hospital.rows()["1"]
-    if gone:
-        assert (row["take"], "1 missing inside" in row["remarks"]) == ("no", True)
-    else:
-        assert row["files"] == str(len(files) - 1)
+    assert (row["take"], said in row["remarks"]) == (take, True)
 
 
 def test_an_edge_slice_that_the_scanner_announced_is_missed(hospital):
@@ -170,6 +172,40 @@ def test_odd_characters_in_tags_reach_no_name_and_no_file(hospital):
     names = {path.name for path in hospital.folder.rglob("*") if "dicom" not in path.parts}
     assert all(name.replace(".", "").replace("-", "").replace("_", "").isalnum() for name in names - {""}), names
     assert not (hospital.folder.parent / "evil").exists()
+
+
+def test_uneven_and_slanted_stacks_are_refused(hospital):
+    for number, normal in ((1, (0.7, 0, 0)), (2, (0, 0.4, 0))):
+        for index, path in enumerate(hospital.series(number, {**T1, **NATIVE}, study=number, plane="sagittal")):
+            from pydicom import dcmread
+
+            old = [float(each) for each in dcmread(path).ImagePositionPatient]
+            moved = [
+                value + part * (index if number == 2 else index == 4) for value, part in zip(old, normal, strict=True)
+            ]
+            rewrite(path, ImagePositionPatient=[f"{value:.6f}" for value in moved])
+    rows = hospital.rows()
+    assert "unevenly spaced" in rows["1"]["remarks"]
+    assert "gantry tilt" in rows["2"]["remarks"]
+
+
+def test_of_the_files_of_pydicoms_own_collection_each_is_used_or_named():
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    found = survey(folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(map(len, found.refused.values())) + len(found.headers) == len(files)
+    assert {Reason.COMPRESSED, Reason.INDEX, Reason.NOT_MR, Reason.SECONDARY, Reason.FOREIGN} <= set(found.refused)
+    rows = build_rows(found, PatientSecret(b"k" * 32))
+    assert {row.take for row in rows} == {"no"}, "localisers, projections and single slices"
+
+
+def test_a_folder_of_too_many_files_an_empty_one_and_none_are_refused(hospital, monkeypatch):
+    assert "is empty" in hospital.run()[2]
+    hospital.series(1, T1)
+    monkeypatch.setattr("client.dicom.survey.MOST_FILES", 5)
+    assert "more than 5 files" in hospital.run()[2]
+    hospital.dicom = hospital.folder / "nowhere"
+    assert hospital.run()[0] == 3
 
 
 def rewrite(path, **tags):
