@@ -43,7 +43,8 @@ class Recognition:
         bars: why it is of no use, whatever it shows.
         notes: what to know, and why it has no name.
         agent_tag: whether the scanner itself recorded contrast agent.
-        agent_known: whether tags or words say if contrast agent was given.
+        agent_given: whether anything says that agent had been given by then, a perfusion measurement too.
+        agent_known: whether tags or words say if agent was given.
     """
 
     sequence: Sequence | None
@@ -53,6 +54,7 @@ class Recognition:
     bars: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     agent_tag: bool = False
+    agent_given: bool = False
     agent_known: bool = True
 
 
@@ -61,8 +63,10 @@ def recognise(header: Header) -> Recognition:
     spoken, measured = read_words(*header.labels), read_tags(header)
     evidence, bars = _evidence(spoken, measured), _bars(header, spoken)
     notes = _unnamed(header, spoken, measured)
+    tag = measured.agent is True
+    given = tag or spoken.with_agent or "perfusion" in spoken.strange
     if bars or notes:
-        return Recognition(None, Confidence.LOW, evidence, bars=bars, notes=notes)
+        return Recognition(None, Confidence.LOW, evidence, (), bars, notes, agent_tag=tag, agent_given=given)
     kind, confidence, doubts = _kind(spoken, measured)
     if measured.derived and kind not in MAPPED and not CORRECTED & set(header.image_type):
         doubts = (*doubts, "derived from other images, perhaps a reformat")
@@ -80,7 +84,8 @@ def recognise(header: Header) -> Recognition:
         evidence=evidence,
         doubts=doubts,
         notes=notes,
-        agent_tag=measured.agent is True,
+        agent_tag=tag,
+        agent_given=given,
         agent_known=agent is not None or bool(agent_doubts),
     )
 

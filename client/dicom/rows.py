@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -82,7 +81,7 @@ def build_rows(found: Survey, secret: PatientSecret) -> list[Row]:
         header = series.header
         contested = (SAME_OBJECT,) if header.series in found.contested else ()
         patient = secret.patient(header.patient_id, header.issuer)
-        recognition = recognise(header)
+        recognition = _recognise_all(series)
         rows.append(
             Row(
                 key=secret.series(header.series, tuple(each.sop for each in series.slices)),
@@ -126,12 +125,13 @@ def _date(text: str) -> date | None:
 
 
 def _with_agent(members: list[Row]) -> list[Row]:
-    """Doubt a T1 of which nothing says if agent was given, but for one before the first series with agent in its tags.
+    """Doubt a T1 of which nothing says if agent was given, but for one before the first series with agent.
 
-    A scanner that recorded the agent later in the session would have recorded it here too.
+    Where the scanner recorded the agent later in the session, it would have recorded it here too.
     """
-    with_tag = [row.series.header.series_number for row in members if row.recognition.agent_tag]
-    first = min((number for number in with_tag if number is not None), default=None)
+    recorded = any(row.recognition.agent_tag for row in members)
+    given = [row.series.header.series_number for row in members if row.recognition.agent_given]
+    first = min((number for number in given if number is not None), default=None) if recorded else None
     settled = []
     for row in members:
         number = row.series.header.series_number
@@ -139,24 +139,30 @@ def _with_agent(members: list[Row]) -> list[Row]:
         if unknown and (first is None or number is None or number >= first):
             row = replace(row, doubts=(*row.doubts, UNKNOWN_AGENT))
         elif unknown:
-            notes = (*row.recognition.notes, "no agent in its tags, and it precedes the first series that has one")
-            sure = min(row.recognition.confidence, Confidence.MEDIUM, key=list(Confidence)[::-1].index)
+            sure = row.recognition.confidence
+            sure = Confidence.MEDIUM if sure is Confidence.HIGH else sure
+            notes = (*row.recognition.notes, "no agent in its tags, and it precedes the first series with agent")
             row = replace(row, recognition=replace(row.recognition, notes=notes, confidence=sure))
         settled.append(row)
     return settled
 
 
-def _with_rivals(members: Iterable[Row]) -> list[Row]:
+def _with_rivals(members: list[Row]) -> list[Row]:
     """Doubt every candidate of a sequence that a session has twice: which is meant is the hospital's to say."""
-    members = list(members)
-    rivals: dict[Sequence, list[Row]] = defaultdict(list)
-    for row in members:
-        if row.recognition.sequence is not None and not row.problems:
-            rivals[row.recognition.sequence].append(row)
+    named = Counter(row.recognition.sequence for row in members if not row.problems)
     settled = []
     for row in members:
-        own = rivals.get(row.recognition.sequence, []) if row.recognition.sequence and not row.problems else []
-        if len(own) > 1:
-            row = replace(row, doubts=(*row.doubts, f"one of {len(own)} candidates for {row.recognition.sequence}"))
+        sequence = row.recognition.sequence
+        if sequence is not None and not row.problems and named[sequence] > 1:
+            row = replace(row, doubts=(*row.doubts, f"one of {named[sequence]} candidates for {sequence}"))
         settled.append(row)
     return settled
+
+
+def _recognise_all(series: Series) -> Recognition:
+    """Return what a series is, doubted where its slices were labelled as different things."""
+    distinct = {(each.labels, each.agent, each.agent_ml, each.body_part): each for each in series.slices}
+    heard = [recognise(header) for header in distinct.values()]
+    if len({each.sequence for each in heard}) == 1:
+        return heard[0]
+    return replace(heard[0], sequence=None, confidence=Confidence.LOW, doubts=("its slices are labelled differently",))

@@ -102,3 +102,14 @@ class Hospital:
 @pytest.fixture
 def hospital(tmp_path, drawn, capsys):
     return Hospital(tmp_path, drawn, capsys)
+
+
+def rewrite(path, **tags):
+    """Change elements of one written object."""
+    from pydicom import dcmread
+
+    dataset = dcmread(path)
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(path)

@@ -13,7 +13,7 @@ from client.dicom.reason import Reason
 from client.dicom.rows import build_rows
 from client.dicom.survey import survey
 from common.sequences import Sequence
-from tests.dicom.conftest import AGENT, NATIVE, T1, T2
+from tests.dicom.conftest import AGENT, NATIVE, T1, T2, rewrite
 
 LAST = "1.2.840.10008.5.1.4.1.1."
 
@@ -206,14 +206,3 @@ def test_a_folder_of_too_many_files_an_empty_one_and_none_are_refused(hospital, 
     assert "more than 5 files" in hospital.run()[2]
     hospital.dicom = hospital.folder / "nowhere"
     assert hospital.run()[0] == 3
-
-
-def rewrite(path, **tags):
-    """Change elements of one written object."""
-    from pydicom import dcmread
-
-    dataset = dcmread(path)
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.save_as(path)

@@ -3,7 +3,7 @@
 import pytest
 
 from common.sequences import Sequence
-from tests.dicom.conftest import AGENT, FLAIR, NATIVE, T1, T1GD, T2
+from tests.dicom.conftest import AGENT, FLAIR, NATIVE, T1, T1GD, T2, rewrite
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,20 @@ def test_an_unlabelled_t1_after_it_is_left_to_a_person(hospital):
     hospital.series(3, T1GD)
     hospital.series(5, T1)
     assert hospital.rows()["5"]["take"] == "?"
+
+
+def test_an_unlabelled_t1_after_a_perfusion_measurement_is_left_to_a_person(hospital):
+    hospital.series(2, {**T1, "SeriesDescription": "ep2d_perf"})
+    hospital.series(3, T1)
+    hospital.series(5, T1GD)
+    assert hospital.rows()["3"]["take"] == "?"
+
+
+def test_slices_that_were_labelled_differently_are_left_to_a_person(hospital):
+    for path in hospital.series(1, {**T1, **NATIVE})[6:]:
+        rewrite(path, SeriesDescription="t1 KM")
+    row = hospital.rows()["1"]
+    assert (row["take"], row["remarks"]) == ("?", "its slices are labelled differently")
 
 
 def test_two_candidates_of_one_sequence_are_both_left_to_a_person(hospital):
