@@ -129,12 +129,16 @@ def _refused_lines(found: Survey, folder: Path) -> list[str]:
     lines = []
     for reason, paths in found.refused.items():
         lines.append(f"{console.count(len(paths), 'file')} left out: {reason}")
-        lines += [
-            f"    {path.relative_to(folder) if path.is_relative_to(folder) else path}" for path in paths[:EXAMPLES]
-        ]
+        lines += [f"    {_printable(path, folder)}" for path in paths[:EXAMPLES]]
         if len(paths) > EXAMPLES:
             lines.append(f"    and {len(paths) - EXAMPLES} more (listed by --json)")
     return lines
+
+
+def _printable(path: Path, folder: Path) -> str:
+    """Return a name below `folder` that no terminal obeys and every one can show, whatever bytes it is made of."""
+    name = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _convert(rows: list[Row], table: Path, out: Path, keep_scanner: bool, as_json: bool) -> None:

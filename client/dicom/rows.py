@@ -99,9 +99,11 @@ def build_rows(found: Survey, secret: PatientSecret) -> list[Row]:
     for row in rows:
         sessions[row.session].append(row)
     rows = [row for members in sessions.values() for row in _with_rivals(_with_agent(members))]
-    return sorted(
-        rows, key=lambda row: (row.patient, row.day or 0, row.session, row.series.header.series_number or 0, row.key)
-    )
+    return sorted(rows, key=_order)
+
+
+def _order(row: Row) -> tuple[str, int, str, int, str, str]:
+    return row.patient, row.day or 0, row.session, row.series.header.series_number or 0, row.series.part, row.key
 
 
 def _with_days(rows: list[Row]) -> list[Row]:

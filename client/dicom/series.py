@@ -62,7 +62,8 @@ def _kinds(members: list[Header]) -> list[list[Header]]:
     for header in members:
         shared = (
             header.study, header.patient_id, header.issuer, header.rows, header.columns, header.spacing_mm,
-            header.image_type, header.echo, header.te_ms, header.ti_ms, header.flip_deg, header.b_value,
+            header.image_type, header.echo, _rounded(header.te_ms), _rounded(header.ti_ms), header.flip_deg,
+            header.b_value,
         )  # fmt: skip
         for known in kinds[shared]:
             pairs = zip(known[0].orientation, header.orientation, strict=True)
@@ -72,6 +73,11 @@ def _kinds(members: list[Header]) -> list[list[Header]]:
         else:
             kinds[shared].append([header])
     return [part for parts in kinds.values() for part in parts]
+
+
+def _rounded(value_ms: float | None) -> float | None:
+    """Return a time without the jitter that some scanners write."""
+    return None if value_ms is None else round(value_ms, 1)
 
 
 def _repeats(members: list[Header]) -> list[list[Header]]:

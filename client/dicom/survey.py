@@ -77,9 +77,19 @@ def _paths(folder: Path, closed: list[Path]) -> list[Path]:
 
 
 def _walk(folder: Path, closed: list[Path]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        yield from (Path(parent, name) for name in names)
-        yield from (Path(parent, name) for name in folders if Path(parent, name).is_symlink())
+    """Yield everything that is no folder, linked folders too; without recursion, however deep the folders go."""
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        yield Path(entry.path)
+        except OSError:
+            closed.append(place)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -223,6 +223,22 @@ def test_participants_keep_the_columns_that_a_person_added(hospital):
     assert lines[2][2] == "n/a"
 
 
+def test_a_converter_that_places_a_volume_elsewhere_is_not_believed(hospital, drawn, monkeypatch):
+    hospital.series(1, {**T1, **NATIVE})
+    hospital.run()
+    moved = drawn.affine.copy()
+    moved[0, 3] += 1
+    nib.save(nib.Nifti1Image(drawn.volumes[Sequence.T1], moved), hospital.folder / "moved.nii")
+    script = hospital.folder / "converter"
+    script.write_text(
+        f'#!/bin/sh\nwhile [ "$1" != "-o" ]; do shift; done\ncp {hospital.folder}/moved.nii "$2/image.nii"\n'
+    )
+    script.chmod(0o700)
+    monkeypatch.setattr("client.dicom.convert._program", lambda: script)
+    code, shown, _ = hospital.accept()
+    assert (code, "placed it otherwise" in shown) == (3, True)
+
+
 def test_a_converter_that_fails_or_makes_two_files_refuses_the_session_by_name(hospital, monkeypatch):
     hospital.series(1, {**T1, **NATIVE})
     hospital.run()

@@ -189,6 +189,36 @@ def test_uneven_and_slanted_stacks_are_refused(hospital):
     assert "gantry tilt" in rows["2"]["remarks"]
 
 
+def test_names_of_any_bytes_and_folders_of_any_depth_are_borne(hospital):
+    hospital.series(1, {**T1, **NATIVE}, place=os.fsdecode(b"Sch\xe4del \x1b[2J"))
+    (hospital.dicom / os.fsdecode(b"M\xfcller\x1b[2J.txt")).write_text("foreign")
+    code, shown, _ = hospital.run()
+    assert (code, "M?ller?[2J.txt" in shown, "\x1b" in shown) == (0, True, False)
+    assert hospital.accept()[0] == 0
+    deep = [hospital.dicom / "/".join("d" * depth) for depth in range(1, 1100)]
+    try:
+        for folder in deep:
+            folder.mkdir()
+        assert len(survey(hospital.dicom).headers) == len(list(hospital.dicom.glob("Sch*/*.dcm")))
+    finally:
+        for folder in reversed(deep):  # what clears up after the tests goes down by recursion
+            folder.rmdir()
+
+
+def test_time_points_of_one_series_are_named_apart(hospital):
+    for number in (1, 2):
+        for index, path in enumerate(hospital.series(1, {**T1, **NATIVE}, place=f"t{number}")):
+            rewrite(path, SOPInstanceUID=f"1.2.{number}.{index + 1}", TemporalPositionIdentifier=number)
+    assert [row["part"] for row in hospital.rows().values()] == ["part 1 of 2", "part 2 of 2"]
+
+
+def test_a_series_number_of_two_studies_is_refused(hospital):
+    for index, path in enumerate(hospital.series(1, {**T1, **NATIVE})):
+        if index > 5:
+            rewrite(path, StudyInstanceUID="1.2.3.4")
+    assert all("stands in two studies" in row["remarks"] for row in hospital.rows().values())
+
+
 def test_of_the_files_of_pydicoms_own_collection_each_is_used_or_named():
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
     found = survey(folder)
