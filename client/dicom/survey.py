@@ -82,14 +82,16 @@ def _walk(folder: Path, closed: list[Path]) -> Iterator[Path]:
     while waiting:
         place = waiting.pop()
         try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-                    else:
-                        yield Path(entry.path)
+            with os.scandir(place) as listing:
+                entries = list(listing)
         except OSError:
             closed.append(place)
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
 def _same(one: Path, other: Path) -> bool:
