@@ -107,6 +107,7 @@ class Policy(Frozen):
             what each approved study allows.
         single_owner_heads_in_clear: whether, under secure aggregation, the heads of this site's own domains may leave
             without a mask: nobody else trains them, so that no sum hides them. Without it they stay.
+        keep_scanner: whether `import-dicom` may keep manufacturer and model of the scanner beside a scan.
     """
 
     minimum_patients: Annotated[int, Field(ge=1, le=10_000_000)] = 5
@@ -119,6 +120,7 @@ class Policy(Frozen):
     epsilon_budget: Annotated[float, Field(gt=0, le=1000)] | None = None
     budget_delta: Annotated[float, Field(gt=0, le=0.01)] = 1e-5
     single_owner_heads_in_clear: bool = False
+    keep_scanner: bool = False
 
     @field_validator("hours")
     @classmethod

@@ -45,6 +45,11 @@ class SiteFolder:
         return self.folder / "keys" / "next.key"
 
     @property
+    def patient_key(self) -> Path:
+        """The secret that turns patient numbers into keys; it leaves for nobody, and a copy of it is kept apart."""
+        return self.folder / "keys" / "patient.key"
+
+    @property
     def request(self) -> Path:
         """What the site sends the coordinator to be admitted."""
         return self.folder / "request.json"

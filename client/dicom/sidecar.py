@@ -1,0 +1,39 @@
+"""The few facts of a scan that are kept beside it: how it was measured, never when, where or of whom."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from client.dicom.header import Header
+
+MAKERS = ("Siemens", "GE", "Philips", "Canon", "Toshiba", "Hitachi", "Fujifilm", "United Imaging", "Bruker", "Esaote")
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,39}")
+
+
+def sidecar(header: Header, keep_scanner: bool) -> bytes:
+    """Return the JSON of one scan under BIDS' names: seconds, degrees, tesla, millimetres.
+
+    Args:
+        header: of one of its slices.
+        keep_scanner: whether the site lets manufacturer and model be kept; a manufacturer is one of ours, never text.
+    """
+    kept: dict[str, float | str | None] = {
+        "RepetitionTime": _seconds(header.tr_ms),
+        "EchoTime": _seconds(header.te_ms),
+        "InversionTime": _seconds(header.ti_ms),
+        "FlipAngle": header.flip_deg,
+        "MagneticFieldStrength": header.field_tesla,
+        "SliceThickness": header.thickness_mm,
+    }
+    if keep_scanner:
+        kept["Manufacturer"] = next(
+            (maker for maker in MAKERS if header.manufacturer.upper().startswith(maker.upper())), None
+        )
+        kept["ManufacturersModelName"] = header.model if MODEL.fullmatch(header.model) else None
+    facts = {key: value for key, value in kept.items() if value is not None}
+    return json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds / 1000, 9)
