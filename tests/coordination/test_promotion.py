@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from client.cli import app as client_app
 from client.trusted_release import require_trusted
 from common import console
 from common.errors import GliofedError, ReleaseError, StudyError
@@ -181,3 +182,22 @@ def test_the_verbs_promote_list_and_speak_json(north: Consortium, capsys: pytest
         ("hospital-b", None, "unknown"),
     ]
     assert "gliofed-server serve" in said("sites", str(north.folder))
+
+
+def test_completing_with_a_release_that_the_consortium_did_not_sign_ends_before_a_scan_is_opened(
+    north: Consortium, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = promote(north, north.run("first")).folder
+    words = ["complete", str(tmp_path / "scans"), "--out", str(tmp_path / "out"), "--release"]
+    sites = {name: site_with_kit(tmp_path / name, key) for name, key in (
+        ("own", pinned(north).pem), ("stranger", SigningKey.generate().public.pem)
+    )}  # fmt: skip
+
+    def ends_with(folder: Path, *site: str) -> int:
+        return console.run(client_app, "gliofed-client", [*words, str(folder), *site])
+
+    assert ends_with(release, "--site", str(sites["stranger"])) == SignatureError.exit_code
+    assert ends_with(north.run("first") / "release", "--site", str(sites["own"])) == ReleaseError.exit_code
+    capsys.readouterr()
+    assert ends_with(release) != 0, "there are no scans"
+    assert "warning: " in capsys.readouterr().err
