@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.processes.flower import QUIET
+from common.processes.flower import environment, flower_program
 from server.consortium.folder import Consortium
 
 PATIENCE_S = 20.0
@@ -60,12 +58,12 @@ def superlink_fleet(consortium: Consortium, keep_s: float = KEEP_S) -> Fleet:
 
 
 def _ask(home: Path, connection: str) -> Mapping[int, NodeSeen] | None:
-    flower = Path(sys.executable).with_name("flwr")
-    command = [str(flower), "supernode", "list", connection, "--format", "json"]
+    command = [*flower_program("flwr"), "supernode", "list", connection, "--format", "json"]
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, **QUIET, "FLWR_HOME": str(home)},
+            env=environment(home),
+            cwd=home,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PATIENCE_S,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from common.errors import GliofedError
+from common.processes.flower import LOOPBACK
 from server.tracking.program import SETTINGS
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def open_client(address: str) -> Iterator[MlflowClient]:
             f"{address}: no MLflow answers; start it with `gliofed-server tracking CONSORTIUM`"
         ) from None
     os.environ.update(SETTINGS)  # MLflow reads them when it is imported, and again with every request
+    for name in ("NO_PROXY", "no_proxy"):  # and would ask a hospital's proxy for this very machine
+        if LOOPBACK not in (given := os.environ.get(name, "")):
+            os.environ[name] = ",".join(filter(None, [given, LOOPBACK]))
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

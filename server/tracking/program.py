@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from common.files import make_folder
+from common.processes.flower import LOOPBACK
 from common.processes.program import Program
 from server.consortium.folder import Consortium
 
-LOOPBACK = "127.0.0.1"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",

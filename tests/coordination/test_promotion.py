@@ -9,12 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from client.cli import app as client_app
 from client.trusted_release import require_trusted
 from common import console
 from common.errors import GliofedError, ReleaseError, StudyError
 from common.identity.signing import Purpose, SignatureError, SigningKey, VerifyKey, read_signed
-from common.release import load_release
+from common.release import load_release, read_release
 from common.release_signature import SIGNATURE, sign_release, verify_signature
 from server.cli import app
 from server.consortium.folder import Consortium
@@ -181,3 +184,36 @@ def test_the_verbs_promote_list_and_speak_json(north: Consortium, capsys: pytest
         ("hospital-b", None, "unknown"),
     ]
     assert "gliofed-server serve" in said("sites", str(north.folder))
+
+
+def test_completing_with_a_release_that_the_consortium_did_not_sign_ends_before_a_scan_is_opened(
+    north: Consortium, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = promote(north, north.run("first")).folder
+    words = ["complete", str(tmp_path / "scans"), "--out", str(tmp_path / "out"), "--release"]
+    sites = {name: site_with_kit(tmp_path / name, key) for name, key in (
+        ("own", pinned(north).pem), ("stranger", SigningKey.generate().public.pem)
+    )}  # fmt: skip
+
+    def ends_with(folder: Path, *site: str) -> int:
+        return console.run(client_app, "gliofed-client", [*words, str(folder), *site])
+
+    assert ends_with(release, "--site", str(sites["stranger"])) == SignatureError.exit_code
+    assert ends_with(north.run("first") / "release", "--site", str(sites["own"])) == ReleaseError.exit_code
+    capsys.readouterr()
+    assert ends_with(release) != 0, "there are no scans"
+    assert "warning: " in capsys.readouterr().err
+
+
+@given(blob=st.binary(max_size=1200) | st.text("AZaz09+/=\n ", max_size=200).map(str.encode))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_lies_in_place_of_a_signature_is_refused_and_nothing_else(
+    played: Consortium, tmp_path: Path, blob: bytes
+) -> None:
+    folder = tmp_path / "release"
+    if not folder.exists():
+        shutil.copytree(played.run("first") / "release", folder)
+        load_release(folder)
+    (folder / SIGNATURE).write_bytes(blob)
+    with pytest.raises((ReleaseError, SignatureError)):
+        verify_signature(read_release(folder), pinned(played))

@@ -15,15 +15,18 @@ from typing import Any
 
 import pytest
 
+from common import console
 from common.errors import GliofedError
+from common.processes.flower import environment, own_module
 from common.processes.program import Program
 from common.settings.stages import Stage
+from server.cli import app
 from server.consortium.folder import Consortium
 from server.journal import Journal
 from server.promotion import promote
 from server.tracking.client import open_client
 from server.tracking.mirror import mirror
-from server.tracking.program import SETTINGS, address_of, tracking_program
+from server.tracking.program import SETTINGS, address_of, tracking_environment, tracking_program
 from server.tracking.run_mirror import RUN, numbers_of
 from simulations.deployment.deployment import free_port
 
@@ -39,7 +42,9 @@ def tracked(played: Consortium, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (folder / "consortium.toml").write_text(text)
     consortium = Consortium(folder)
     promoted = promote(consortium, consortium.run("first"))
-    program = tracking_program(consortium)
+    words = [*own_module("server.cli"), "tracking", str(folder)]
+    program = Program("tracking", words, environment(consortium.flower), tmp_path_factory.mktemp("elsewhere"),
+                      consortium.logs / "tracking.log")  # fmt: skip
     program.start()
     try:
         wait_for(address_of(consortium), program)
@@ -137,6 +142,18 @@ def test_mlflow_listens_here_alone_and_runs_no_jobs(tracked: SimpleNamespace) ->
     job = {"job_name": "optimize_prompts", "params": {}}
     status, said = ask(address_of(tracked.consortium), "POST", "/ajax-api/3.0/jobs/", job)
     assert status >= 400 and "JOB_EXECUTION" in said, said
+
+
+def test_the_verb_mirrors_and_says_what_it_wrote(tracked: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(app, "gliofed-server", ["mirror", str(tracked.consortium.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"left_out": {}, "numbers": 0, "runs": 1, "versions": 0}
+
+
+def test_whoever_keeps_programs_alive_starts_the_same_server(north: Consortium) -> None:
+    program = tracking_program(north)
+    assert program.command[1:5] == ["-P", "-m", "mlflow", "server"]
+    assert program.command[program.command.index("--host") + 1] == "127.0.0.1"
+    assert tracking_environment().items() >= SETTINGS.items()
 
 
 def test_a_damaged_run_is_named_and_the_others_are_mirrored(tracked: SimpleNamespace) -> None:
