@@ -66,7 +66,7 @@ def finish(way: Way, run: Path) -> None:
 
 
 def check_sent(way: Way, digest: str) -> None:
-    """Compare what the hospitals' messages held on their way with the plan and with the audit logs, tensor by tensor."""
+    """Compare what left, decoded on its way, with the plan and with the audit logs, tensor by tensor."""
     plan = json.loads((way.server.folder / "consortium" / "plans" / f"{digest}.json").read_text())["plan"]
     nodes = {site["node"]: site["name"] for site in way.server.ask(*page_lines("consortium.md", "sites"))}
     assert way.recorder.pushed.paths <= {f"/v1/fleet/{call}" for call in ALLOWED_CALLS}
