@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from common.errors import GliofedError, StudyError
+from common.errors import StudyError
 from common.logs import logger
 from common.monitoring.metric import Metric, Sample
 
@@ -51,8 +50,8 @@ class Figures(Collector):
         for name, part in self._parts.items():
             try:
                 found = list(part())
-            except (GliofedError, OSError, sqlite3.Error) as error:
-                log.debug("%s cannot be read: %s", name, error)
+            except Exception as error:  # whatever it is, it takes no other part with it
+                log.debug("%s cannot be read: %s: %s", name, type(error).__name__, error)
                 found = [PART_READ.is_(0, name)]
             else:
                 found.append(PART_READ.is_(1, name))

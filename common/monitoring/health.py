@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from common.errors import StudyError
+from common.logs import logger
 from common.monitoring.exporter import LOOPBACK
+
+log = logger(__name__)
 
 LOOK_EVERY_S = 0.5
 WHOLE = ""
@@ -35,7 +38,7 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
     servicer, over = HealthServicer(), threading.Event()
 
     def look() -> None:
-        well = {name: check() for name, check in checks.items()}
+        well = {name: _is_well(check) for name, check in checks.items()}
         for name, serves in (*well.items(), (WHOLE, all(well.values()))):
             servicer.set(name, HealthCheckResponse.SERVING if serves else HealthCheckResponse.NOT_SERVING)
 
@@ -60,3 +63,12 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
         thread.join()
         servicer.enter_graceful_shutdown()
         server.stop(grace=0.5).wait()
+
+
+def _is_well(check: Check) -> bool:
+    """Ask a check; one that cannot say is not well, and must not end the thread that would say so."""
+    try:
+        return check()
+    except Exception:
+        log.exception("a health check cannot say how it is")
+        return False
