@@ -20,6 +20,11 @@ PART_READ = Metric(
     "gliofed_part_read", "1 where this part of the figures could be read at this scrape, 0 where not.", ("part",)
 )
 
+
+class PortTakenError(StudyError):
+    """Somebody else listens where figures or health were to be."""
+
+
 Part = Callable[[], Iterable[Sample]]
 Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -66,14 +71,14 @@ def serve_figures(parts: Mapping[str, Part], port: int) -> Iterator[int]:
         parts: name → what reads it.
         port: 0 takes a free one.
     Raises:
-        StudyError: where the port is taken.
+        PortTakenError: where the port is taken.
     """
     registry = CollectorRegistry()
     registry.register(Figures(parts))
     try:
         server, thread = start_http_server(port, LOOPBACK, registry)
     except OSError as error:
-        raise StudyError(f"metrics on {LOOPBACK}:{port}: {error.strerror}; choose another port") from None
+        raise PortTakenError(f"metrics on {LOOPBACK}:{port}: {error.strerror}; choose another port") from None
     try:
         yield server.server_port
     finally:

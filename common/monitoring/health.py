@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from common.errors import StudyError
 from common.logs import logger
-from common.monitoring.exporter import LOOPBACK
+from common.monitoring.exporter import LOOPBACK, PortTakenError
 
 log = logger(__name__)
 
@@ -28,7 +27,7 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
         checks: service name → whether it is well; asked twice a second, so it must answer at once.
         port: 0 takes a free one.
     Raises:
-        StudyError: where the port is taken.
+        PortTakenError: where the port is taken.
     """
     import grpc  # type: ignore[import-untyped]
     from grpc_health.v1.health import HealthServicer  # type: ignore[import-untyped]
@@ -52,7 +51,7 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
     try:
         bound = server.add_insecure_port(f"{LOOPBACK}:{port}")
     except RuntimeError:
-        raise StudyError(f"health on {LOOPBACK}:{port}: the port is taken; choose another port") from None
+        raise PortTakenError(f"health on {LOOPBACK}:{port}: the port is taken; choose another port") from None
     thread = threading.Thread(target=go_on, name="health", daemon=True)
     server.start()
     thread.start()

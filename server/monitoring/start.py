@@ -70,7 +70,7 @@ def start_monitoring(
         is_running: whether all processes live that `serve` started; asked twice a second.
         fleet_every_s: pause between two questions to the SuperLink.
     Raises:
-        StudyError: where a port is taken.
+        PortTakenError: where a port is taken.
     """
     from server.monitoring.runs import Runs  # by way of the journal it imports torch
 
