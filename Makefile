@@ -17,7 +17,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs system demo test test-slow chaos lint docs format clean
+.PHONY: help setup programs system demo test test-slow chaos deployment-test wheelhouse lint docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,14 @@ chaos: $(STAMP)  ## strike a real deployment with faults, kill a run at every bo
 	OMP_NUM_THREADS=1 $(RUN) simulations.chaos --out chaos/deployed --parts faults; faults=$$?; \
 	wait $$aside && exit $$faults
 
+deployment-test: $(STAMP) programs  ## walk the how-to pages on the loopback address: server, nginx, three hospitals, a release
+	OMP_NUM_THREADS=1 $(RUN) pytest -m slow tests/deployment --durations=0 -rP
+
+wheelhouse: $(STAMP)  ## collect GlioFed and all that it needs, for a machine without a network
+	rm -rf wheelhouse build
+	$(RUN) pip wheel --disable-pip-version-check --quiet --wheel-dir wheelhouse '.[client,server]'
+	cd wheelhouse && sha256sum -- *.whl > SHA256SUMS
+
 lint: $(STAMP)  ## check style, format and types
 	$(RUN) ruff check --no-cache .
 	$(RUN) ruff format --check .
@@ -61,7 +69,7 @@ format: $(STAMP)  ## rewrite the sources in the house's format
 	$(RUN) ruff format .
 
 clean:  ## remove what the targets made, .venv aside
-	rm -rf demo chaos build dist .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
+	rm -rf demo chaos wheelhouse build dist .mypy_cache .ruff_cache .pytest_cache .coverage htmlcov
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "GlioFed needs Python 3.11 or newer with its venv module; install it (Debian: apt-get install python3.11-venv) or name one: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CALL = "/v1/fleet/send-node-heartbeat"
 KIND = {"Content-Type": "application/protobuf"}
-"""Without it the SuperLink would write an error into its log, rather than that nobody signed the call."""
+"""Without it the SuperLink would write an error into its log; with it, it answers that nobody signed the call."""
 PATIENCE_S = 10.0
 NOBODY_BEHIND = frozenset({502, 503, 504})
 MISSED = 2

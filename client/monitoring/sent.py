@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from client.monitoring import metrics
+from client.privacy.audit import FILE, FOLDER
 from common.errors import DataError
 from common.monitoring.metric import Sample
 
-FILE = "audit/audit.jsonl"
 MESSAGE = "message"
 
 
@@ -29,7 +29,7 @@ class Sent:
     """The messages of a site's audit log, and their bytes."""
 
     def __init__(self, workdir: Path) -> None:
-        self._path = workdir / FILE
+        self._path = workdir / FOLDER / FILE
         self._read_to = self._messages = self._bytes = 0
 
     def samples(self) -> Iterator[Sample]:

@@ -15,11 +15,14 @@ from client.monitoring.gpu import GpuMemory, gpu_memory
 from client.monitoring.heartbeat import Reached, heartbeat_of, is_reached
 from client.monitoring.sent import Sent
 from common import __version__
-from common.monitoring.exporter import Part, serve_figures
+from common.logs import logger
+from common.monitoring.exporter import Part, PortTakenError, serve_figures
 from common.monitoring.health import Check, serve_health
 from common.monitoring.machine import certificate, disk
 from common.monitoring.metric import Sample
 from common.monitoring.refreshed import Refreshed
+
+log = logger(__name__)
 
 CATALOG_EVERY_S, PRIVACY_EVERY_S, GPU_EVERY_S = 600.0, 300.0, 15.0
 SERVER, SUPERNODE = "server", "supernode"
@@ -43,7 +46,8 @@ def start_monitoring(site: SiteFolder, is_running: Callable[[], bool]) -> Iterat
         site: has joined; `monitoring` of its `site.toml` says where and how often.
         is_running: whether the site's programs live; asked twice a second.
     Raises:
-        StudyError: where the site has not joined, or a port is taken.
+        StudyError: where the site has not joined.
+        PortTakenError: where a port is taken.
     """
     config, address = site.config, require_joined(site).address
     authority, proxy = root_certificates(site), proxy_of(site)
@@ -69,6 +73,17 @@ def start_monitoring(site: SiteFolder, is_running: Callable[[], bool]) -> Iterat
         metrics_port = stack.enter_context(serve_figures(parts, settings.metrics_port))
         health_port = stack.enter_context(serve_health(checks, settings.health_port))
         yield Watched(metrics_port, health_port, heartbeat)
+
+
+@contextmanager
+def watched_if_possible(site: SiteFolder, is_running: Callable[[], bool]) -> Iterator[None]:
+    """Do as `start_monitoring`; where a port is taken the site serves all the same, unwatched, and its log says so."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(start_monitoring(site, is_running))
+        except PortTakenError as error:
+            log.error("%s, in [monitoring] of %s; until then nobody watches this site", error, site.toml)
+        yield
 
 
 def _health(checks: dict[str, Check], heartbeat: Refreshed[Reached]) -> Iterator[Sample]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from client.enrolment.folder import SiteFolder
+from client.monitoring.start import watched_if_possible
 from client.node.supernode import Node
 from common.errors import PolicyError
 from common.files import make_folder
@@ -44,7 +45,10 @@ def serve(site: SiteFolder, over: threading.Event, on_ready: Callable[[], None])
     port = free_port()
     node = Node(site, port)
     node.prepare()
-    with Supervisor(pause_s=PAUSE_S, grace_s=GRACE_S) as supervisor:
+    with (
+        Supervisor(pause_s=PAUSE_S, grace_s=GRACE_S) as supervisor,
+        watched_if_possible(site, lambda: supervisor.all_alive),
+    ):
         supervisor.take(node.supernode())
 
         def lives() -> bool:

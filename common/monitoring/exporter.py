@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from common.errors import GliofedError, StudyError
+from common.errors import StudyError
 from common.logs import logger
 from common.monitoring.metric import Metric, Sample
 
@@ -20,6 +19,11 @@ LOOPBACK = "127.0.0.1"
 PART_READ = Metric(
     "gliofed_part_read", "1 where this part of the figures could be read at this scrape, 0 where not.", ("part",)
 )
+
+
+class PortTakenError(StudyError):
+    """Somebody else listens where figures or health were to be."""
+
 
 Part = Callable[[], Iterable[Sample]]
 Family = CounterMetricFamily | GaugeMetricFamily
@@ -51,8 +55,8 @@ class Figures(Collector):
         for name, part in self._parts.items():
             try:
                 found = list(part())
-            except (GliofedError, OSError, sqlite3.Error) as error:
-                log.debug("%s cannot be read: %s", name, error)
+            except Exception as error:  # whatever it is, it takes no other part with it
+                log.debug("%s cannot be read: %s: %s", name, type(error).__name__, error)
                 found = [PART_READ.is_(0, name)]
             else:
                 found.append(PART_READ.is_(1, name))
@@ -67,14 +71,14 @@ def serve_figures(parts: Mapping[str, Part], port: int) -> Iterator[int]:
         parts: name → what reads it.
         port: 0 takes a free one.
     Raises:
-        StudyError: where the port is taken.
+        PortTakenError: where the port is taken.
     """
     registry = CollectorRegistry()
     registry.register(Figures(parts))
     try:
         server, thread = start_http_server(port, LOOPBACK, registry)
     except OSError as error:
-        raise StudyError(f"metrics on {LOOPBACK}:{port}: {error.strerror}; choose another port") from None
+        raise PortTakenError(f"metrics on {LOOPBACK}:{port}: {error.strerror}; choose another port") from None
     try:
         yield server.server_port
     finally:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from common.errors import StudyError
-from common.monitoring.exporter import LOOPBACK
+from common.logs import logger
+from common.monitoring.exporter import LOOPBACK, PortTakenError
+
+log = logger(__name__)
 
 LOOK_EVERY_S = 0.5
 WHOLE = ""
@@ -25,7 +27,7 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
         checks: service name → whether it is well; asked twice a second, so it must answer at once.
         port: 0 takes a free one.
     Raises:
-        StudyError: where the port is taken.
+        PortTakenError: where the port is taken.
     """
     import grpc  # type: ignore[import-untyped]
     from grpc_health.v1.health import HealthServicer  # type: ignore[import-untyped]
@@ -35,7 +37,7 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
     servicer, over = HealthServicer(), threading.Event()
 
     def look() -> None:
-        well = {name: check() for name, check in checks.items()}
+        well = {name: _is_well(check) for name, check in checks.items()}
         for name, serves in (*well.items(), (WHOLE, all(well.values()))):
             servicer.set(name, HealthCheckResponse.SERVING if serves else HealthCheckResponse.NOT_SERVING)
 
@@ -49,7 +51,7 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
     try:
         bound = server.add_insecure_port(f"{LOOPBACK}:{port}")
     except RuntimeError:
-        raise StudyError(f"health on {LOOPBACK}:{port}: the port is taken; choose another port") from None
+        raise PortTakenError(f"health on {LOOPBACK}:{port}: the port is taken; choose another port") from None
     thread = threading.Thread(target=go_on, name="health", daemon=True)
     server.start()
     thread.start()
@@ -60,3 +62,12 @@ def serve_health(checks: Mapping[str, Check], port: int) -> Iterator[int]:
         thread.join()
         servicer.enter_graceful_shutdown()
         server.stop(grace=0.5).wait()
+
+
+def _is_well(check: Check) -> bool:
+    """Ask a check; one that cannot say is not well, and must not end the thread that would say so."""
+    try:
+        return check()
+    except Exception:
+        log.exception("a health check cannot say how it is")
+        return False

@@ -26,7 +26,7 @@ class Refreshed(Generic[Value]):
 
     Args:
         name: of the fact, for the log.
-        read: reads it; GliofedError and OSError mean that it cannot be read now.
+        read: reads it; where it raises, it cannot be read now.
         every_s: pause between two readings.
 
     Attributes:
@@ -65,9 +65,9 @@ class Refreshed(Generic[Value]):
         """Read it now."""
         try:
             self._value = self._read()
-        except (GliofedError, OSError) as error:
+        except Exception as error:  # whatever it is: a thread that dies would leave its last value standing as news
             if not self.missed:
-                log.warning("%s cannot be read: %s", self.name, error)
+                log.warning("%s cannot be read: %s: %s", self.name, type(error).__name__, error)
             self.missed += 1
         else:
             self.missed, self._good_at = 0, time.monotonic()

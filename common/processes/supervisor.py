@@ -53,6 +53,11 @@ class Supervisor:
             for program in reversed(self._programs):
                 program.end(grace_s=self._grace_s)
 
+    @property
+    def all_alive(self) -> bool:
+        """Whether every program that was taken runs; none is not all. It answers at once."""
+        return bool(self._programs) and all(program.alive for program in tuple(self._programs))
+
     def failing(self, tries: int) -> list[Program]:
         """Return the programs that have died soon after their start `tries` times in a row."""
         with self._lock:

@@ -13,9 +13,11 @@ from common.processes.service import check_alive, keep_alive
 from common.processes.supervisor import Supervisor
 from server.consortium.beginning import write_connection
 from server.consortium.folder import Consortium
+from server.facts.fleet import superlink_fleet
 from server.hosting.bundle import read_bundle
 from server.hosting.hub import hub
 from server.hosting.superlink import superexec, superlink, write_secret
+from server.monitoring.start import start_monitoring
 
 log = logger(__name__)
 
@@ -32,7 +34,8 @@ def serve(consortium: Consortium, over: threading.Event, on_ready: Callable[[], 
         FederationError: where a program cannot be kept alive.
     """
     settings = consortium.settings
-    refuse_taken({"fleet_port": settings.fleet_port, "ports.hub": settings.ports.hub})
+    ports = {f"ports.{name}": getattr(settings.ports, name) for name in ("hub", "metrics", "health")}
+    refuse_taken({"fleet_port": settings.fleet_port, **ports})
     write_secret(consortium)
     write_connection(consortium, settings)
     _look_at_bundle(consortium)
@@ -46,8 +49,9 @@ def serve(consortium: Consortium, over: threading.Event, on_ready: Callable[[], 
 
         wait_for_port(settings.fleet_port, go_on=lives)
         supervisor.take(superexec(consortium))
-        on_ready()
-        keep_alive(supervisor, over)
+        with start_monitoring(consortium, superlink_fleet(consortium), lambda: supervisor.all_alive):
+            on_ready()
+            keep_alive(supervisor, over)
 
 
 def _look_at_bundle(consortium: Consortium) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from common import __version__
 from common.errors import GliofedError
@@ -17,7 +16,9 @@ from common.monitoring.metric import Sample
 from common.monitoring.refreshed import Refreshed
 from common.roster_file import load_roster
 from server.consortium.folder import Consortium
+from server.facts.fleet import Fleet, NodeSeen
 from server.monitoring import metrics
+from server.monitoring.runs import Runs
 
 FLEET_EVERY_S = 30.0
 PROCESSES, SUPERLINK = "processes", "superlink"
@@ -27,21 +28,7 @@ MISSED = 2
 ONLINE = "online"
 
 
-class Seen(Protocol):
-    """What the SuperLink says of a node."""
-
-    @property
-    def status(self) -> str:
-        """`online`, `offline`, `registered` or `unregistered`."""
-
-    @property
-    def last_seen(self) -> datetime | None:
-        """When it was last known to be there."""
-
-
-Nodes = Mapping[int, Seen]
-Fleet = Callable[[], Nodes | None]
-"""Returns the nodes by number; None where the SuperLink does not answer. It may take seconds."""
+Nodes = Mapping[int, NodeSeen]
 
 
 class SilentSuperLinkError(GliofedError):
@@ -70,10 +57,8 @@ def start_monitoring(
         is_running: whether all processes live that `serve` started; asked twice a second.
         fleet_every_s: pause between two questions to the SuperLink.
     Raises:
-        StudyError: where a port is taken.
+        PortTakenError: where a port is taken.
     """
-    from server.monitoring.runs import Runs  # by way of the journal it imports torch
-
     ports, runs = consortium.settings.ports, Runs(consortium.runs)
     with ExitStack() as stack:
         nodes = stack.enter_context(Refreshed("the SuperLink's nodes", lambda: _ask(fleet), fleet_every_s))

@@ -40,11 +40,14 @@ def test_what_was_killed_is_started_again(tmp_path: Path) -> None:
 
 def test_what_is_held_down_stays_down_and_takes_its_children_along(tmp_path: Path) -> None:
     with Supervisor(pause_s=0.1) as supervisor:
+        assert not supervisor.all_alive
         parent = supervisor.take(program(tmp_path, PARENT))
         wait_for(lambda: bool(parent.descendants()))
+        assert supervisor.all_alive
         with supervisor.held_down([parent]):
             time.sleep(0.6)
             assert not parent.alive
+            assert not supervisor.all_alive
             assert parent.descendants() == []
         wait_for(lambda: parent.alive)
 

@@ -91,6 +91,9 @@ class Place:
             scans = self.folder / "scans" / name
             scans.mkdir(parents=True)
             begin_site(site, name, scans)
+            ports = f"metrics_port = {free_port()}\nhealth_port = {free_port()}\nheartbeat_s = 1.0\n"
+            site.toml.write_text(f"{site.toml.read_text()}\n[monitoring]\n{ports}")
+            self.sites[name] = SiteFolder(site.toml)  # as it reads now
 
     @property
     def signing_key(self) -> SigningKey:

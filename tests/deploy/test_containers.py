@@ -35,7 +35,7 @@ def test_an_image_runs_as_a_user_without_a_name_to_lose_and_says_whether_it_is_w
     final = dict(found[last:])
     assert final["USER"] == "10001:10001"
     probe = json.loads(final["HEALTHCHECK"].partition("CMD")[2])
-    assert probe == ["python3", "-m", "common.health_probe", PROBED[role]]
+    assert probe == ["python3", "-P", "-m", "common.health_probe", PROBED[role]]
     assert json.loads(final["ENTRYPOINT"]) == [f"gliofed-{role}"]
     assert parses(role, json.loads(final["CMD"]))
     assert not [word for word, _ in found if word == "ADD"]

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +30,7 @@ from common.roster_file import Roster, RosterSite, write_roster  # noqa: E402
 from server.consortium.beginning import begin_consortium  # noqa: E402
 from server.consortium.folder import Consortium  # noqa: E402
 from server.consortium.settings import ConsortiumSettings, Ports  # noqa: E402
+from server.facts.fleet import NodeSeen  # noqa: E402
 from simulations.chaos.arithmetic import BENCH, arithmetic_study, build_arithmetic, open_cached, write_site  # noqa: E402
 from simulations.deployment.deployment import free_port  # noqa: E402
 from simulations.federation import run_federation  # noqa: E402
@@ -188,8 +188,8 @@ def nodes():
     """What a SuperLink says: hospital-a is there, hospital-b went an hour ago."""
     now = datetime.now(UTC)
     return {
-        11: SimpleNamespace(status="online", last_seen=now),
-        12: SimpleNamespace(status="offline", last_seen=now - timedelta(hours=1)),
+        11: NodeSeen("online", now),
+        12: NodeSeen("offline", now - timedelta(hours=1)),
     }
 
 

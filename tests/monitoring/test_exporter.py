@@ -13,10 +13,11 @@ LEFT = Metric("gliofed_test_left_days", "Days.", ("what",))
 SEEN = Metric("gliofed_test_seen_total", "Seen.")
 
 
-def test_figures_have_their_type_and_a_broken_part_is_named(scrape):
+@pytest.mark.parametrize("error", [DataError("the disk is gone"), OSError("gone"), ZeroDivisionError("a bug of ours")])
+def test_figures_have_their_type_and_a_broken_part_is_named(scrape, error):
     def broken():
         yield SEEN.is_(1)
-        raise DataError("the disk is gone")
+        raise error
 
     with serve_figures({"days": lambda: [LEFT.is_(3, "a"), LEFT.is_(4.5, "b")], "broken": broken}, 0) as port:
         found = scrape(port)
@@ -51,7 +52,7 @@ def test_a_slow_fact_is_read_by_a_thread_and_nobody_waits_for_it(eventually):
 
 
 def test_a_fact_that_cannot_be_read_any_more_is_not_told_as_it_was():
-    answers = iter([1, DataError("gone"), OSError("gone"), 2])
+    answers = iter([1, DataError("gone"), ZeroDivisionError("a bug of ours"), 2])
 
     def read():
         answer = next(answers)

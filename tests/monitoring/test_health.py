@@ -27,6 +27,22 @@ def test_the_whole_serves_while_every_part_does(eventually):
     assert probe(address, patience_s=1.0) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
+def test_a_check_that_breaks_is_not_well_and_stops_no_other(eventually):
+    well = {"a": True}
+
+    def breaks():
+        return 1 / well["a"] > 0
+
+    with serve_health({"a": breaks, "b": lambda: True}, 0) as port:
+        address = f"127.0.0.1:{port}"
+        assert probe(address) == "SERVING"
+        well["a"] = 0
+        eventually(lambda: probe(address, "a") == "NOT_SERVING")
+        assert probe(address, "b") == "SERVING"
+        well["a"] = 1
+        eventually(lambda: probe(address) == "SERVING")
+
+
 @pytest.mark.parametrize("serve", [serve_figures, serve_health])
 def test_a_taken_port_is_said_in_words(serve):
     with socket.socket() as taken:

@@ -78,8 +78,19 @@ def test_every_alert_has_a_test_that_fails_without_it(prometheus_folder, tmp_pat
 def test_every_alert_says_what_to_do_and_asks_for_figures_that_exist(prometheus_folder, role):
     for rule in alerts(prometheus_folder, role):
         assert rule["labels"]["severity"] in ("info", "warning", "critical"), rule["alert"]
-        assert set(rule["annotations"]) == {"summary", "remedy"}, rule["alert"]
+        assert set(rule["annotations"]) == {"summary", "remedy", "runbook"}, rule["alert"]
         assert names_in(rule["expr"]) <= EXPORTED, rule["alert"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_alert_names_a_place_in_the_documentation_that_is_there(prometheus_folder, repository, role):
+    for rule in alerts(prometheus_folder, role):
+        place, _, row = rule["annotations"]["runbook"].partition(": ")
+        page, _, anchor = place.partition("#")
+        text = (repository / page).read_text("utf-8")
+        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, rule["alert"]
+        assert not row or f"\n| {row}" in text, f"{rule['alert']}: {page} has no row that begins with {row}"
 
 
 def names_in(query):

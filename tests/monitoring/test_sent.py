@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.monitoring.sent import FILE, Sent
+from client.monitoring.sent import Sent
+from client.privacy.audit import FILE, FOLDER, AuditLog
 from common.errors import DataError
 
 
@@ -22,7 +23,7 @@ def counts(sent):
 
 @pytest.fixture
 def log(tmp_path):
-    path = tmp_path / FILE
+    path = tmp_path / FOLDER / FILE
     path.parent.mkdir()
     return path
 
@@ -35,6 +36,15 @@ def test_messages_alone_are_counted_and_a_torn_one_waits_for_its_end(log):
     log.write_bytes(line(size_bytes=10) + line("approved") + line(size_bytes=5) + line(size_bytes=1))
     assert counts(sent) == (16, 3)
     assert counts(sent) == (16, 3)
+
+
+def test_what_the_audit_log_writes_is_what_is_counted(tmp_path):
+    sent, audit = Sent(tmp_path), AuditLog(tmp_path)
+    audit.append("message", size_bytes=7)
+    assert counts(sent) == (7, 1)
+    audit.append("approved", by="a person")
+    audit.append("message", size_bytes=5)
+    assert counts(sent) == (12, 2)
 
 
 def test_another_log_is_counted_anew(log):
@@ -51,7 +61,7 @@ def test_another_log_is_counted_anew(log):
 )
 def test_any_bytes_are_a_log_or_refused_in_one_way(tmp_path_factory, blob):
     folder = tmp_path_factory.mktemp("site")
-    path = folder / FILE
+    path = folder / FOLDER / FILE
     path.parent.mkdir()
     path.write_bytes(blob + b"\n")
     with contextlib.suppress(DataError):

@@ -1,11 +1,14 @@
 """Both sides are watched by one call, tell the truth within two heartbeats, and leave nothing behind."""
 
+import socket
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from client.enrolment.folder import SiteFolder
 from client.monitoring.start import start_monitoring as watch_site
+from client.monitoring.start import watched_if_possible
 from client.privacy.ledger import Entry, Ledger
 from common.health_probe import probe
 from server.monitoring.start import start_monitoring as watch_server
@@ -101,6 +104,18 @@ def test_a_superlink_that_does_not_answer_and_a_dead_process_are_unhealthy(conso
         eventually(lambda: probe(health) == "SERVING")
         lives[0] = False
         eventually(lambda: probe(health, "processes") == "NOT_SERVING")
+
+
+def test_a_site_whose_port_is_taken_serves_unwatched_and_says_so(joined, tls_server, caplog):
+    place = joined(tls_server)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        place.toml.write_text(place.toml.read_text().replace("health_port = 0", f"health_port = {port}"))
+        with watched_if_possible(SiteFolder(place.toml), lambda: True):
+            assert f"127.0.0.1:{port}" in caplog.text
+            assert "nobody watches this site" in caplog.text
 
 
 def test_nothing_is_left_behind(joined, tls_server, consortium, nodes, eventually):
