@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployment.pages import commands
 from tests.deployment.way import Way, audited, page_lines
 
 SHORT = """
