@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from tests.deployment.pages import commands, section
 
@@ -14,6 +15,6 @@ def test_a_hospital_joins_with_five_commands_and_at_most_three_edits(capsys):
     needed = [line for step in STEPS for line in listed if line in section("join.md", step)]
     edits = re.findall(r"^\d\. `\[", section("join.md", STEPS[0]), re.MULTILINE)
     with capsys.disabled():
-        print(f"\nto join: {len(needed)} commands, {len(edits)} edits")
+        sys.stdout.write(f"\nto join: {len(needed)} commands, {len(edits)} edits\n")
     assert len(needed) == 5
     assert len(edits) == 3

@@ -34,6 +34,8 @@ class Way:
     Attributes:
         server, hospitals: those who type.
         recorder: has what the hospitals pushed.
+        metrics: site → port of its figures for Prometheus.
+        stack: ends what was started.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Way:
     ) -> None:
         self.folder, self.sites, self.port = folder, sites, free_port()
         self.proxies = proxies or {}
+        self.metrics: dict[str, int] = {}
         self.name = re.search(r'^name = "(.*)"', study, re.MULTILINE)[1]  # type: ignore[index]
         self.server = Party(make(folder / "server"), {SERVER: "localhost", PAGES_RUN: self.name})
         (self.server.folder / "study.toml").write_text(study)
@@ -48,18 +51,18 @@ class Way:
         self.hospitals = {
             site: Party(make(folder / site), {PAGES_SITE: site, "/data/scans": str(scans / site)}) for site in sites
         }
-        self._stack = ExitStack()
+        self.stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._begin(stack)
             self._admit()
             self._join()
-            self._stack = stack.pop_all()
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self.stack.close()
 
     # ---- the coordinator's first steps
 
@@ -120,7 +123,8 @@ class Way:
         text = path.read_text().replace("minimum_patients = 5", "minimum_patients = 1")
         if site in self.proxies:
             text = text.replace("[connection]", f'[connection]\nproxy = "{self.proxies[site]}"')
-        path.write_text(f"{text}\n[monitoring]\nmetrics_port = {free_port()}\nhealth_port = {free_port()}\n")
+        self.metrics[site] = free_port()
+        path.write_text(f"{text}\n[monitoring]\nmetrics_port = {self.metrics[site]}\nhealth_port = {free_port()}\n")
 
     def _join(self) -> None:
         (join,) = page_lines("join.md", "join")
@@ -135,7 +139,7 @@ class Way:
         """Let the hospitals serve, and wait until the coordinator sees them all."""
         (serve,), (sites,) = page_lines("join.md", "serve"), page_lines("consortium.md", "sites")
         for hospital in self.hospitals.values():
-            start(self._stack, hospital, serve)
+            start(self.stack, hospital, serve)
 
         def online() -> bool:
             return all(site["online"] for site in self.server.ask(sites))

@@ -1,0 +1,129 @@
+"""The three-hospital study over a real deployment, one hospital behind a proxy that asks for a password; slow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.processes.ports import listens
+from server.consortium.folder import Consortium
+from tests.deployment.pages import commands
+from tests.deployment.test_whole_way import check_sent, finish
+from tests.deployment.walk import Party, wait_until
+from tests.deployment.way import Way, page_lines, start
+from tests.identity.proxies import Proxy
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+SCENARIO = Path(__file__).parents[2] / "simulations" / "scenarios" / "three-hospitals.toml"
+SITES = ("hospital-a", "hospital-b", "hospital-c")
+LOGIN = "it:secret"
+PAGES = ("join.md", "consortium.md", "what-leaves.md", "firewall.md", "backup.md", "runbook.md")
+
+
+def small_study() -> str:
+    """Return the three-hospital study with a round of three steps a stage, on a coarse grid."""
+    text = SCENARIO.read_text(encoding="utf-8")
+    for key, value in (("rounds", "1"), ("local_steps", "3"), ("batch_size", "2"), ("shape", "[48, 48]")):
+        text = re.sub(rf"^{key} = [^#\n]*", f"{key} = {value}", text, flags=re.MULTILINE)
+    return re.sub(r"^spacing_mm = .*", "spacing_mm = [4.0, 4.0, 8.0]", text, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    with Proxy(login=LOGIN) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy) -> Iterator[Way]:
+    proxies = {"hospital-c": f"http://{LOGIN}@127.0.0.1:{proxy.port}"}
+    with Way(tmp_path_factory.mktemp("three"), small_study(), SITES, 4, proxies) as made:
+        proxy.to = made.port
+        made.serve()
+        yield made
+
+
+def test_a_hospital_that_was_not_admitted_cannot_join_with_anothers_kit(way: Way, tmp_path: Path) -> None:
+    stranger = Party(tmp_path, {"hospital-a": "hospital-d", "/data/scans": str(tmp_path)})
+    (init,), (join,) = page_lines("join.md", "init"), page_lines("join.md", "join")
+    stranger.type(init)
+    shutil.copy(way.hospitals["hospital-a"].folder / "hospital-a.zip", tmp_path / "hospital-d.zip")
+    assert "hospital-d" in stranger.type(join, answer=way.fingerprint, exit_code=5)
+
+
+def test_the_study_runs_to_a_signed_release(way: Way, proxy: Proxy) -> None:
+    doctor, *_ = page_lines("join.md", "doctor")
+    for hospital in way.hospitals.values():
+        hospital.type(doctor)
+    digest = way.plan()
+    run, pause, resume, status, watch = page_lines("consortium.md", "run", "pause", "resume", "status", "watch")
+    way.approve()
+    way.server.type(run)
+    journal = Consortium(way.server.folder / "consortium").run(way.name) / "journal"
+    wait_until(journal.exists, "the run has begun")
+    for line in (pause, status, resume, watch):
+        way.server.type(line)
+    finish(way, journal.parent)
+    check_sent(way, digest)
+    assert any(line.startswith("CONNECT") for line in proxy.seen)
+
+
+def test_a_study_that_nobody_approved_trains_nothing_and_is_no_success(way: Way) -> None:
+    study = way.server.folder / "study.toml"
+    text = study.read_text()
+    pushed = len(way.recorder.pushed.answers())
+    study.write_text(text.replace("seed = 1", "seed = 2"))
+    for line in page_lines("consortium.md", "plan", "run"):
+        way.server.type(line, more="--run other")
+    (watch,) = page_lines("consortium.md", "watch")
+    said = type_for(way, "other", watch)
+    study.write_text(text)
+    assert "not-approved" in said
+    later = way.recorder.pushed.answers()[pushed:]
+    assert later
+    assert not any(content.array_records for _, content in later)
+
+
+def type_for(way: Way, run: str, line: str) -> str:
+    """Run a line of the page for another run than the page's."""
+    words = way.server.words
+    name, words["three-hospitals"] = words["three-hospitals"], run
+    try:
+        return way.server.type(line, exit_code=6)
+    finally:
+        words["three-hospitals"] = name
+
+
+def test_console_and_plots_show_the_run(way: Way) -> None:
+    account, console, tracking, mirror = page_lines("consortium.md", "account", "console", "tracking", "mirror")
+    ports = Consortium(way.server.folder / "consortium").settings.ports
+    way.server.type(account, answer="correct horse battery\ncorrect horse battery")
+    start(way.stack, way.server, console)
+    start(way.stack, way.server, tracking)
+    wait_until(lambda: listens(ports.console) and listens(ports.mlflow), "console and MLflow listen")
+    assert "password" in read(f"http://127.0.0.1:{ports.console}/login").lower()
+    way.server.type(mirror)
+    for port in (ports.metrics, *(way.metrics[site] for site in SITES)):
+        assert "gliofed_" in read(f"http://127.0.0.1:{port}/metrics")
+
+
+def test_every_other_command_of_the_pages_runs(way: Way) -> None:
+    """Last, for it ends with a hospital that is shut out. Those that were run already are not run again."""
+    for page in PAGES:
+        for line in commands(page):
+            if line not in way.typed:
+                at_server = line.startswith("gliofed-server")
+                (way.server if at_server else way.hospitals["hospital-a"]).type(line)
+    assert {line for page in PAGES for line in commands(page)} <= way.typed
+
+
+def read(url: str) -> str:
+    """Return what a URL of the loopback address answers."""
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+        return str(answer.read().decode())
