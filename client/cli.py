@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from client.commands import audit, consent, dicom, enrolment, node
+from client.commands import audit, consent, dicom, doctor, enrolment, node
 from common import console
 from common.errors import DataError, StudyError
 from common.sequences import STRUCTURAL, Sequence
@@ -251,7 +251,7 @@ def withdraw(
     console.print_table(f"{patient} is withdrawn; rounds that may have used the patient:", ["run", "rounds"], rows)
 
 
-TOPICS: tuple[ModuleType, ...] = (enrolment, consent, audit, dicom, node)
+TOPICS: tuple[ModuleType, ...] = (enrolment, consent, audit, dicom, node, doctor)
 """Modules of `client/commands`, each of which registers the verbs of one topic."""
 
 for topic in TOPICS:

@@ -16,7 +16,7 @@ from common import __version__
 from common.errors import DataError, GliofedError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 RESEARCH_USE = "Research use only: not a medical device, no basis for a diagnosis or a treatment."
 EXIT_CODES = (
@@ -146,6 +146,30 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, TextColumn("left"), console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stages(description: str) -> Iterator[Callable[[str | None, int | None, int | None], None]]:
+    """Show on stderr what is being done now; the yielded listener takes (what or None for the same, done, total)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+
+        def show(what: str | None, done: int | None, total: int | None) -> None:
+            if what is not None:
+                bar.reset(task, total=None, description=what)
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def print_rich(made: Callable[[ConsoleOptions], RenderableType]) -> None:
+    """Write what `made` returns to stdout; it is told how wide that is, and whether it shows nothing but ASCII."""
+    out = _stdout()
+    out.print(made(out.options))
 
 
 def _plain(command: click.Command) -> click.Command:
