@@ -85,6 +85,8 @@ class Proxy(Listener):
 
     def handle(self, connection: socket.socket) -> None:
         head = read_head(connection)
+        if not head:
+            return  # somebody looked whether anybody is there
         self.seen.append(head.splitlines()[0])
         wanted = "" if self.login is None else base64.b64encode(self.login.encode()).decode()
         if wanted and f"Proxy-Authorization: Basic {wanted}" not in head:
