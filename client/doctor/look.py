@@ -65,7 +65,7 @@ def look_at(site: SiteFolder, card: ConsortiumCard, now: Callable[[], datetime],
         with httpx.Client(verify=trusted, proxy=proxy_of(site), timeout=patience_s) as client:
             asked = now()
             with client.stream("GET", f"{address}/") as answer:
-                ahead_s = _ahead_s(asked + (now() - asked) / 2, answer.headers.get("date"))
+                ahead_s = ahead_of(asked + (now() - asked) / 2, answer.headers.get("date"))
                 shown = _shown(answer)
             fleet = client.post(address + FLEET, headers=KIND)
             control = client.post(address + CONTROL, headers=KIND)
@@ -115,7 +115,10 @@ def _untrusted(site: SiteFolder, address: str, patience_s: float) -> x509.Certif
 def _shown(answer: httpx.Response) -> x509.Certificate | None:
     connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
     blob = connection.getpeercert(True) if connection is not None else None
-    return None if blob is None else x509.load_der_x509_certificate(blob)
+    try:
+        return None if blob is None else x509.load_der_x509_certificate(blob)
+    except ValueError:  # ssl is less strict
+        return None
 
 
 def _comes_from(shown: x509.Certificate | None, site: SiteFolder) -> bool:
@@ -131,10 +134,11 @@ def _comes_from(shown: x509.Certificate | None, site: SiteFolder) -> bool:
     return False
 
 
-def _ahead_s(here: datetime, date: str | None) -> float | None:
+def ahead_of(here: datetime, date: str | None) -> float | None:
+    """Return the seconds by which `here` is ahead of a `Date` header; None where that tells no time."""
     try:
         there = parsedate_to_datetime(date or "")
-    except ValueError:
+        there = there if there.tzinfo else there.replace(tzinfo=UTC)
+        return (here - there - HALF_A_SECOND).total_seconds()
+    except (ValueError, TypeError, IndexError, OverflowError):  # whatever the server wrote
         return None
-    there = there if there.tzinfo else there.replace(tzinfo=UTC)
-    return (here - there - HALF_A_SECOND).total_seconds()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from client.doctor.finding import Mark
+from client.doctor.look import ahead_of
 from client.limits import local_now
 from common.identity.certificates import A_DAY, Authority
 from tests.doctor.conftest import Hospital
@@ -143,6 +146,15 @@ def test_clocks_apart_are_set_by_ntp(hospital: Hospital, slow_s: float, mark: Ma
 def test_a_server_that_tells_no_time_leaves_the_clock_unchecked(hospital: Hospital) -> None:
     hospital.gateway.slow_s = None
     assert hospital.ask("clock").mark is Mark.SKIP
+
+
+@given(st.text() | st.from_regex(r"\A[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d\d:\d\d:\d\d [+-]?\w{1,6}\Z"))
+@example("Sun, 22 Nov 2026 00:00:00 GMT")
+def test_whatever_a_server_says_its_time_is(date: str) -> None:
+    ahead_s = ahead_of(datetime(2026, 11, 22, 0, 0, 1, tzinfo=UTC), date)
+    assert ahead_s is None or isinstance(ahead_s, float)
+    if date == "Sun, 22 Nov 2026 00:00:00 GMT":
+        assert ahead_s == 0.5
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "no-fleet"), (502, "nobody-behind"), (500, "no-fleet")])

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from datetime import datetime
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-
-from cryptography import x509
 
 from client.doctor.check import Check, Topic
 from client.doctor.finding import Finding, NotCheckedError, failed, passed, warned
 from client.doctor.look import Look
 from client.doctor.surroundings import Surroundings
+from client.doctor.topics.certificates import CERTIFICATES
 from common.errors import FederationError
-from common.identity.certificates import A_DAY, load_certificates
 
-SOON_DAYS = 30
 AHEAD_S, BEHIND_S = 5.0, 305.0
 """How far a site's clock may run ahead of the server's, and behind it, before Flower takes no message of the site."""
 DRIFTS_S = 2.0
@@ -88,53 +84,6 @@ def port(around: Surroundings) -> Finding:
     return passed(f"{card.address} takes connections")
 
 
-def tls(around: Surroundings) -> Finding:
-    """Whether the certificate that is shown is the consortium's, or an inspecting proxy's that site.toml allows."""
-    seen = around.look
-    by = _issuer(seen.certificate)
-    match seen.problem:
-        case "roots":
-            return failed("roots", f"no authority to trust: {seen.said}", "correct connection.extra_ca in site.toml")
-        case "expired":
-            remedy = "ask the coordinator to run `gliofed-server renew`; where this machine's date is wrong, correct it"
-            return failed("expired", "the certificate that the server shows has expired", remedy)
-        case "untrusted" if seen.certificate is not None and not seen.from_kit:
-            what = f"a certificate by {by!r} is shown in the server's place: something on the way opens TLS"
-            remedy = (
-                "ask the network's team to leave this connection closed; or name the file of that authority as "
-                "connection.extra_ca in site.toml, which lets it read what passes"
-            )
-            return failed("inspected", what, remedy)
-        case "untrusted":
-            remedy = "ask the coordinator which names the server's certificate holds, and for a new kit"
-            return failed("untrusted", f"the server's certificate is not trusted ({seen.said})", remedy)
-        case "":
-            pass
-        case _:
-            raise NotCheckedError(f"there is no connection ({seen.said})")
-    if seen.from_kit:
-        return passed("the server shows a certificate of the consortium's authority")
-    what = f"an inspecting proxy opens TLS with a certificate by {by!r}, as site.toml allows"
-    remedy = "nothing, if that is meant: what is signed or masked stays safe; else take extra_ca out of site.toml"
-    return warned("inspecting", what, remedy)
-
-
-def server_certificate(around: Surroundings) -> Finding:
-    """How long the server's certificate lasts."""
-    seen = around.look
-    if seen.certificate is None or (seen.problem and seen.problem != "expired"):
-        raise NotCheckedError("no certificate of the server was seen")
-    renew = "ask the coordinator to run `gliofed-server renew`; nothing has to be done here"
-    return _days("the server's certificate", seen.certificate, around.now(), renew)
-
-
-def authority_certificate(around: Surroundings) -> Finding:
-    """How long the certificate of the consortium's authority lasts."""
-    _ = around.card  # without a kit there is none
-    first = min(load_certificates(around.site.ca), key=lambda held: held.not_valid_after_utc)
-    return _days("the authority's certificate", first, around.now(), "ask the coordinator for a kit of a new authority")
-
-
 def clock(around: Surroundings) -> Finding:
     """Whether this clock and the server's agree well enough for Flower."""
     ahead_s = _reached(around).ahead_s
@@ -179,31 +128,13 @@ def _reached(around: Surroundings) -> Look:
     return around.look
 
 
-def _issuer(certificate: x509.Certificate | None) -> str:
-    if certificate is None:
-        return "nobody"
-    names = certificate.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value)[:80] if names else certificate.issuer.rfc4514_string()[:80]
-
-
-def _days(what: str, certificate: x509.Certificate, now: datetime, remedy: str) -> Finding:
-    left = (certificate.not_valid_after_utc - now) / A_DAY
-    if left < 0:
-        return failed("expired", f"{what} ended {-left:.0f} days ago", remedy, days=round(left, 1))
-    if left < SOON_DAYS:
-        return warned("ends-soon", f"{what} ends in {left:.0f} days", remedy, days=round(left, 1))
-    return passed(f"{what} lasts {left:.0f} days", days=round(left, 1))
-
-
 TOPIC = Topic(
     "network",
     (
         Check("proxy", "the proxy of site.toml answers and lets the site through", proxy, FederationError),
         Check("dns", "the server's name is known", dns, FederationError),
         Check("port", "the server's port takes a connection", port, FederationError),
-        Check("tls", "the certificate shown is the consortium's; who else opens TLS is named", tls, FederationError),
-        Check("server-certificate", "days that the server's certificate has left", server_certificate, FederationError),
-        Check("authority", "days that the authority's certificate has left", authority_certificate, FederationError),
+        *CERTIFICATES,
         Check("clock", "this clock against the server's: -5 to +305 s", clock, FederationError),
         Check("fleet-api", "Flower answers sites behind the port", fleet, FederationError),
         Check("control-api", "Flower's unauthenticated Control API does not", control, FederationError),
