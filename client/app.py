@@ -341,6 +341,21 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
     return Message(wrap(_audited(message, context, content)), reply_to=message)
 
 
+def refuse(message: Message, context: Context, error: Exception, keep_plan: bool) -> Message:
+    """Answer with an error's code and nothing else, written down like every answer.
+
+    Args:
+        keep_plan: whether a study plan that comes with the message is kept for a person to read.
+    """
+
+    def work() -> RecordDict:
+        if keep_plan:
+            _keep_plan(_site_file(context), message.content)
+        raise error
+
+    return _guarded(message, context, work)
+
+
 def _audited(message: Message, context: Context, content: RecordDict) -> RecordDict:
     """Return what may leave once it is in the audit log; where it cannot be written there, the error's code alone.
 

@@ -11,24 +11,21 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.supernode.runtime import run_clientapp as flower
 
+from client.app import SITE_KEY, OtherCodeError, app, refuse
 from client.config import load_site
-from client.consent.approvals import approved
+from client.consent.approvals import NotApprovedError, approved
 from client.node.handover import TOKEN
 from client.node.verdict import Shipped, Verdict, judge
 from common import logs
 from common.errors import GliofedError
-from common.parcel import unwrap, wrap
-from common.records import ANSWER, OK, Answer, pack_text, read_text
+from common.study import code_version
 
 log = logs.logger("client.node.guard")  # also where it runs as __main__
-
-SITE_KEY = "site"
-UNKNOWN, UNEXPECTED = "unknown", "unexpected"
 
 App = Callable[[Message, Context], Message]
 
@@ -37,10 +34,10 @@ class Guard:
     """Stands for the ClientApp of a bundle that it has only looked at.
 
     Args:
-        installed: loads the installed app.
+        installed: the app that is installed here.
     """
 
-    def __init__(self, installed: Callable[[], App]) -> None:
+    def __init__(self, installed: App = app) -> None:
         self._installed = installed
         self._shipped = Shipped("", same_code=False)
 
@@ -55,41 +52,34 @@ class Guard:
     def __call__(self, message: Message, context: Context) -> Message:
         """Answer a message, by the installed app or by a code; no exception leaves, for Flower would send its text."""
         try:
-            return self._answer(message, context)
-        except Exception as error:
-            log.exception("a message of the coordinator could not be answered")
-            return _only(message, UNKNOWN, error.code if isinstance(error, GliofedError) else UNEXPECTED)
-
-    def _answer(self, message: Message, context: Context) -> Message:
-        config = load_site(Path(str(context.node_config[SITE_KEY])))
-        kind = message.metadata.message_type
-        verdict = judge(self._shipped, kind, context.run_config, approved(config.workdir))
-        log.info("run %d, %s, bundle %s: %s", context.run_id, kind, self._shipped.sha256[:12], verdict.value)
+            verdict = self._judge(message, context)
+        except Exception as error:  # of site.toml, most likely
+            return refuse(message, context, error, keep_plan=False)
         if verdict is Verdict.RUN:
-            return self._installed()(message, context)
-        if verdict is Verdict.ASK:
-            said = _code_of(self._installed()(message, context))
-            return _only(message, config.name, Verdict.NOT_APPROVED.value if said == OK else said)
-        return _only(message, config.name, verdict.value)
+            return self._installed(message, context)
+        return refuse(message, context, self._refusal(verdict), keep_plan=verdict is Verdict.ASK)
+
+    def _judge(self, message: Message, context: Context) -> Verdict:
+        plans = approved(load_site(Path(str(context.node_config[SITE_KEY]))).workdir)
+        kind = message.metadata.message_type
+        verdict = judge(self._shipped, kind, context.run_config, plans)
+        log.info("run %d, %s, bundle %s: %s", context.run_id, kind, self._shipped.sha256[:12], verdict.value)
+        return verdict
+
+    def _refusal(self, verdict: Verdict) -> GliofedError:
+        short = self._shipped.sha256[:12]
+        if verdict is Verdict.OTHER_CODE:
+            return OtherCodeError(
+                f"the bundle {short} holds other code than GlioFed {code_version()}, which is installed here; install "
+                "the version that the coordinator ships"
+            )
+        return NotApprovedError(
+            f"no plan that is approved at this site names the bundle {short} and the run's configuration; see "
+            "`gliofed-client plans`"
+        )
 
 
-def _only(message: Message, site: str, code: str) -> Message:
-    """Return an answer that is a code and nothing else."""
-    return Message(wrap(RecordDict({ANSWER: pack_text(Answer(site=site, code=code))})), reply_to=message)
-
-
-def _code_of(reply: Message) -> str:
-    return read_text(unwrap(reply.content), ANSWER, Answer).code
-
-
-def load_installed() -> App:
-    """Return the app that is installed here."""
-    from client.app import app
-
-    return app
-
-
-def stand_before(module: Any, guard: Guard) -> None:
+def stand_before(module: ModuleType, guard: Guard) -> None:
     """Put the guard in the place of what runs a bundle. Raises RuntimeError where Flower does it in another way."""
     ways: dict[str, Callable[..., object]] = {
         "install_from_fab": guard.look_at,
@@ -98,11 +88,9 @@ def stand_before(module: Any, guard: Guard) -> None:
         "install_app_dependencies": _install_nothing,
     }
     if missing := [name for name in ways if not callable(getattr(module, name, None))]:
-        raise RuntimeError(
-            f"this Flower runs bundles in another way ({', '.join(missing)}); install the version we pin"
-        )
-    for name, way in ways.items():
-        setattr(module, name, way)
+        names = ", ".join(missing)
+        raise RuntimeError(f"this Flower runs bundles in another way ({names} missing); install the version we pin")
+    vars(module).update(ways)
 
 
 def _install_nothing(*_: object, **__: object) -> None:
@@ -116,7 +104,7 @@ def main() -> None:
     parser.add_argument("--parent-pid", type=int, required=True)
     given = parser.parse_args()
     logs.configure("info")
-    stand_before(flower, Guard(load_installed))
+    stand_before(flower, Guard())
     flower.run_clientapp(
         runtime_api_address=given.runtime_api_address,
         token=os.environ.pop(TOKEN),

@@ -70,6 +70,6 @@ class Node:
         return self._program("executor", [*own_module("client.node.executor"), *options], {})
 
     def _program(self, name: str, command: list[str], more: dict[str, str]) -> Program:
-        poll = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
+        poll = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5"}
         home, log = self._site.flower, self._site.logs / f"{name}.log"
         return Program(name, command, environment(home, poll | more), home, log, last_words=GIVEN_UP, excuse=REFUSED)

@@ -25,10 +25,10 @@ QUERY = "query"
 class Verdict(Enum):
     """What becomes of a message."""
 
-    RUN = "the installed app answers"
-    ASK = "the installed app reads the question, and its answer stays here"
-    NOT_APPROVED = "not-approved"
-    OTHER_CODE = "other-code"
+    RUN = "answered"
+    ASK = "not approved; a plan that comes with it is kept"
+    NOT_APPROVED = "not approved"
+    OTHER_CODE = "other code"
 
 
 class Plan(Protocol):

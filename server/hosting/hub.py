@@ -6,6 +6,7 @@ It knows two requests, which are all that `flwr run @gliofed/gliofed==VERSION` m
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -29,6 +30,7 @@ log = logs.logger("server.hosting.hub")  # also where it runs as __main__
 APP_ID = f"@{PUBLISHER}/{APP}"
 ASKED, FETCHED = "/v1/hub/fetch-fab", "/v1/hub/bundles/"
 MAX_REQUEST_BYTES = 4096
+LENGTH = re.compile(r"[0-9]{1,6}")
 IDLE_S = 30.0
 
 
@@ -116,7 +118,7 @@ def handler(answers: Hub) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             said = self.headers.get("content-length", "")
-            if not said.isascii() or not said.isdecimal() or int(said) > MAX_REQUEST_BYTES:
+            if not LENGTH.fullmatch(said) or int(said) > MAX_REQUEST_BYTES:
                 self._send(_refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large"))
             else:
                 self._send(answers.post(self.path, self.rfile.read(int(said))))

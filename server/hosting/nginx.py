@@ -31,32 +31,39 @@ CALLS = (
 MAX_BODY_MB = 16
 """Flower sends arrays in pieces of 5 MB."""
 
+
+class Page(string.Template):
+    """A page of nginx's, whose own names begin with a dollar sign and ours with an @."""
+
+    delimiter = "@"
+
+
 TEMPLATE = """\
-# GlioFed: sites reach the Fleet API of the consortium $name, and nothing else.
+# GlioFed: sites reach the Fleet API of the consortium @{name}, and nothing else.
 # Made by `gliofed-server nginx`; a certificate that is renewed needs a reload, no new configuration.
 
-limit_req_zone $$binary_remote_addr zone=gliofed_calls:4m rate=200r/s;
-limit_conn_zone $$binary_remote_addr zone=gliofed_connections:4m;
+limit_req_zone $binary_remote_addr zone=gliofed_calls:4m rate=200r/s;
+limit_conn_zone $binary_remote_addr zone=gliofed_connections:4m;
 
 upstream gliofed_superlink {
-    server $loopback:$fleet_port;
+    server @{loopback}:@{fleet_port};
     keepalive 32;
 }
 
 server {
-    listen $port ssl;
-    server_name $hosts;
+    listen @{port} ssl;
+    server_name @{hosts};
     server_tokens off;
 
-    ssl_certificate $certificate;
-    ssl_certificate_key $key;
+    ssl_certificate @{certificate};
+    ssl_certificate_key @{key};
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256;
     ssl_session_cache shared:gliofed:4m;
     ssl_session_tickets off;
 
     # An update comes in pieces; a larger request is none of Flower's.
-    client_max_body_size ${max_body_mb}m;
+    client_max_body_size @{max_body_mb}m;
     client_header_timeout 30s;
     client_body_timeout 120s;
     send_timeout 120s;
@@ -70,20 +77,20 @@ server {
         return 404;
     }
 
-    location ~ "^/v1/fleet/($calls)$$" {
+    location ~ "^/v1/fleet/(@{calls})$" {
         # The path as it was sent, not as nginx reads it: no dot, no escape and no query reaches the SuperLink.
-        if ($$request_uri !~ "^/v1/fleet/[a-z-]+$$") {
+        if ($request_uri !~ "^/v1/fleet/[a-z-]+$") {
             return 404;
         }
-        if ($$request_method != POST) {
+        if ($request_method != POST) {
             return 404;
         }
         proxy_pass https://gliofed_superlink;
         proxy_http_version 1.1;
         proxy_set_header Connection "";
-        proxy_set_header Host $$host;
+        proxy_set_header Host $host;
         proxy_ssl_protocols TLSv1.2 TLSv1.3;
-        proxy_ssl_trusted_certificate $authority;
+        proxy_ssl_trusted_certificate @{authority};
         proxy_ssl_verify on;
         proxy_ssl_name localhost;
 
@@ -104,22 +111,22 @@ ALONE = """\
 # A whole configuration: `nginx -c THIS`, as any user where the port allows it.
 worker_processes auto;
 daemon off;
-pid "$folder/nginx.pid";
-error_log "$logs/nginx.error.log";
+pid "@{folder}/nginx.pid";
+error_log "@{logs}/nginx.error.log";
 
 events {
     worker_connections 4096;
 }
 
 http {
-    access_log "$logs/nginx.access.log";
-    client_body_temp_path "$folder/body";
-    proxy_temp_path "$folder/proxy";
-    fastcgi_temp_path "$folder/fastcgi";
-    uwsgi_temp_path "$folder/uwsgi";
-    scgi_temp_path "$folder/scgi";
+    access_log "@{logs}/nginx.access.log";
+    client_body_temp_path "@{folder}/body";
+    proxy_temp_path "@{folder}/proxy";
+    fastcgi_temp_path "@{folder}/fastcgi";
+    uwsgi_temp_path "@{folder}/uwsgi";
+    scgi_temp_path "@{folder}/scgi";
 
-$inner}
+@{inner}}
 """
 
 
@@ -130,7 +137,7 @@ def configuration(consortium: Consortium, alone: bool = False) -> str:
         StudyError: where the folder's name holds what nginx would not read as part of a name.
     """
     settings = consortium.settings
-    inner = string.Template(TEMPLATE).substitute(
+    inner = Page(TEMPLATE).substitute(
         name=settings.name,
         loopback=LOOPBACK,
         port=settings.port,
@@ -147,7 +154,7 @@ def configuration(consortium: Consortium, alone: bool = False) -> str:
     folder = consortium.flower / "nginx"
     indented = "".join(f"    {line}" if line.strip() else line for line in inner.splitlines(keepends=True))
     _quoted(folder)
-    return string.Template(ALONE).substitute(folder=folder, logs=consortium.logs, inner=indented)
+    return Page(ALONE).substitute(folder=folder, logs=consortium.logs, inner=indented)
 
 
 def make_folders(consortium: Consortium) -> None:

@@ -53,7 +53,7 @@ def write_secret(consortium: Consortium) -> None:
 
 def flower_environment(consortium: Consortium) -> dict[str, str]:
     """Return the environment of Flower's programs here: a bundle comes from our hub, never from Flower's."""
-    own = {"FLWR_SUPERGRID_API_URL": hub_address(consortium), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
+    own = {"FLWR_SUPERGRID_API_URL": hub_address(consortium), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5"}
     return environment(consortium.flower, own)
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,9 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from client.app import SITE_KEY
+from client.node.supernode import GIVEN_UP
 from common.errors import FederationError
 from common.files import write_whole
 from common.identity.site_key import create_site_key
+from common.processes.flower import environment, flower_program
+from common.processes.ports import free_port, wait_for_port
 from common.processes.program import Process, Program
 from common.processes.supervisor import Supervisor
 from simulations.deployment.authority import HOST, Authority
@@ -27,14 +26,10 @@ from simulations.environment import SETTINGS
 from simulations.roster import Seat, write_rosters
 
 CONNECTION = "loopback"
-GIVEN_UP = "SSL/TLS handshake error detected"
-"""What a SuperNode logs when it stops trying for good, its process alive."""
-PROGRAMS = Path(sys.executable).parent
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = SETTINGS | {
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "OMP_NUM_THREADS": "1",  # the order of sums, and so the bytes, must be those of the engines in process
-    "PYTHONUNBUFFERED": "1",
 }
 
 
@@ -138,7 +133,7 @@ class Deployment:
     def _program(
         self, name: str, party: str, program: str, options: Mapping[str, str], *switches: str, last_words: str = ""
     ) -> Program:
-        command = [str(PROGRAMS / program), *(part for option in options.items() for part in option), *switches]
+        command = [*flower_program(program), *(part for option in options.items() for part in option), *switches]
         log = self.folder / "logs" / f"{name}.log"
         return Program(name, command, self._environment(party), self.folder, log, last_words)
 
@@ -169,7 +164,7 @@ class Deployment:
     def flwr(self, *arguments: str) -> dict[str, Any]:
         """Call `flwr` at the coordinator and return what it prints as JSON. Raises FederationError where it fails."""
         done = subprocess.run(
-            [str(PROGRAMS / "flwr"), *arguments, "--format", "json"],
+            [*flower_program("flwr"), *arguments, "--format", "json"],
             env=self._environment("coordinator"),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -199,24 +194,4 @@ class Deployment:
         return self.folder / "flower" / party
 
     def _environment(self, party: str) -> dict[str, str]:
-        path = f"{PROGRAMS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # Flower starts its programs by name
-        return {**os.environ, **ENVIRONMENT, "PATH": path, "FLWR_HOME": str(self._home(party))}
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for_port(port: int, patience_s: float = 60.0) -> None:
-    """Wait until somebody listens. Raises FederationError where nobody does in time."""
-    until = time.monotonic() + patience_s
-    while time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(0.1)
-    raise FederationError(f"nobody listens on {HOST}:{port} after {patience_s:g} s; look into the SuperLink's log")
+        return environment(self._home(party), ENVIRONMENT)

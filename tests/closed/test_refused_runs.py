@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from client.consent.approvals import keep_approval, remove_approval
+from client.privacy.audit import AuditLog
 from common.approval.study_plan import StudyPlan, read_signed_plan, write_plan
 from common.identity.signing import SigningKey
 from common.roster_file import load_roster
@@ -62,6 +63,8 @@ def test_one_site_approved_and_answers_and_the_other_did_not_and_answers_a_code(
     replies = place.play("approved", asked, lambda settings: submit(place.consortium, settings))
     remove_approval(place.sites["hospital-a"].work, digest)
     assert [code(reply) for reply in replies] == ["malformed", "not-approved"]
+    sent = {name: [entry.code for entry in AuditLog(site.work).entries()][-1] for name, site in place.sites.items()}
+    assert sent == {"hospital-a": "malformed", "hospital-b": "not-approved"}
 
 
 @pytest.mark.slow
@@ -114,7 +117,7 @@ def test_an_altered_run_configuration_and_a_question_without_approval_are_answer
     altered = {"start_from": "runs/another"}
     replies = place.play("altered", asked, lambda settings: submit(place.consortium, {**settings, **altered}))
     remove_approval(place.sites["hospital-a"].work, digest)
-    assert [code(reply) for reply in replies] == ["not-approved", "malformed"]
+    assert [code(reply) for reply in replies] == ["not-approved", "not-approved"]
 
 
 def write_app(folder: Path, mark: Path) -> Path:

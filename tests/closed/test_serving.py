@@ -1,0 +1,159 @@
+"""Serving: refused where it would not be closed, and ended tidily."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from client.cli import app as client
+from client.config import load_site
+from client.enrolment.beginning import begin_site
+from client.enrolment.folder import SiteFolder
+from client.node.supernode import Node
+from common import console
+from common.identity.signing import SigningKey
+from server.cli import app as server
+from server.consortium.beginning import begin_consortium
+from server.consortium.folder import Consortium
+from server.consortium.settings import ConsortiumSettings
+from server.hosting.bundle import FILE, read_bundle
+from server.hosting.superlink import superexec, superlink, write_secret
+from tests.closed.place import Place, wait_until
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteFolder:
+    (tmp_path / "scans").mkdir()
+    made = SiteFolder(tmp_path / "site" / "site.toml")
+    begin_site(made, "hospital-a", tmp_path / "scans")
+    return made
+
+
+@pytest.fixture
+def consortium(tmp_path: Path) -> Consortium:
+    made = Consortium(tmp_path / "consortium")
+    begin_consortium(made, ConsortiumSettings(name="net", hosts=("localhost",)))
+    return made
+
+
+def test_a_site_that_has_not_joined_serves_nobody(site: SiteFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(client, "gliofed-client", ["serve", "--site", str(site.toml)]) == 2
+    assert "has not joined" in capsys.readouterr().err
+
+
+def test_a_site_whose_policy_approves_everything_serves_nobody(
+    site: SiteFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.toml.write_text(site.toml.read_text().replace("[policy]", "[policy]\napprove_everything = true"))
+    assert console.run(client, "gliofed-client", ["serve", "--site", str(site.toml)]) == 5
+    assert "for simulations alone" in capsys.readouterr().err
+
+
+def test_a_second_serve_of_a_consortium_is_told_that_its_port_is_taken(
+    consortium: Consortium, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = consortium.toml.read_text().replace("fleet_port = 9092", f"fleet_port = {port}")
+        consortium.toml.write_text(text)
+        assert console.run(server, "gliofed-server", ["serve", str(consortium.folder)]) == 2
+    assert f"fleet_port ({port})" in capsys.readouterr().err
+
+
+def test_a_bundle_is_signed_with_the_key_that_the_sites_trust_or_not_at_all(
+    consortium: Consortium, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "usb" / "signing.key"
+    elsewhere.parent.mkdir()
+    SigningKey.generate().save(elsewhere)
+    words = ["bundle", str(consortium.folder), "--signing-key", str(elsewhere)]
+    assert console.run(server, "gliofed-server", words) == 2
+    assert "which the sites trust" in capsys.readouterr().err
+    assert not (consortium.bundle / FILE).exists()
+    elsewhere.unlink()
+    consortium.signing_key.rename(elsewhere)
+    assert console.run(server, "gliofed-server", [*words, "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    held, _ = read_bundle(consortium.bundle, SigningKey.load(elsewhere).public)
+    assert card == held.model_dump()
+
+
+def test_the_coordinators_programs_listen_on_the_loopback_address_alone(consortium: Consortium) -> None:
+    words = superlink(consortium).command
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert {"--enable-supernode-auth", "--disable-runtime-dependency-installation"} <= set(words)
+    assert words[words.index("--isolation") + 1] == "process"
+    address = superexec(consortium).command
+    assert address[address.index("--runtime-api-address") + 1] == "127.0.0.1:9092"
+
+
+def test_the_superexecs_secret_is_its_owners_alone_and_stays(consortium: Consortium) -> None:
+    write_secret(consortium)
+    before = consortium.superexec_secret.read_bytes()
+    write_secret(consortium)
+    assert consortium.superexec_secret.read_bytes() == before
+    assert consortium.superexec_secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sites_programs_trust_one_signer_and_speak_on_the_loopback_address(place: Place) -> None:
+    site = place.sites["hospital-a"]
+    words = Node(site, 4321).supernode().command
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert options["--superlink"] == f"localhost:{place.port}"
+    assert (options["--host"], options["--isolation"]) == ("127.0.0.1", "process")
+    assert json.loads(Path(options["--trusted-entities"]).read_text()) == {
+        "gliofed-consortium": place.signing_key.public.openssh
+    }
+    assert Path(options["--superexec-auth-secret-file"]).stat().st_mode & 0o777 == 0o600
+    assert options["--node-config"] == f'site="{site.toml}"'
+
+
+def test_a_site_runs_the_supernode_and_our_executor_and_no_program_of_flowers_that_runs_tasks(place: Place) -> None:
+    for site in place.sites.values():
+        names = {kind for command in commands_naming(str(site.folder)) for kind in KINDS if kind in command}
+        assert names == {"flower_supernode", "client.node.executor"}
+
+
+def test_a_site_that_serves_says_that_it_is_well(place: Place) -> None:
+    for site in place.sites.values():
+        port = load_site(site.toml).monitoring.metrics_port
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text
+        assert 'gliofed_client_healthy{check="supernode"} 1.0' in told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_is_killed_comes_back_even_while_the_server_still_counts_its_last_life(place: Place) -> None:
+    site = place.sites["hospital-a"]
+    before = (site.logs / "supernode.log").read_text().count("SuperNode ID")
+    for folder, program in ((str(site.folder), "flower_supernode"), (str(place.consortium.folder), "flower_superlink")):
+        (number,) = (number for number, command in processes() if folder in command and program in command)
+        os.kill(number, signal.SIGKILL)
+    log = site.logs / "supernode.log"
+    wait_until(lambda: log.read_text().count("SuperNode ID") > before, "it is let in again", patience_s=200.0)
+
+
+KINDS = ("flower_supernode", "client.node.executor", "flower_superexec", "flwr-clientapp", "flwr-agentapp")
+
+
+def processes() -> list[tuple[int, str]]:
+    """Return number and command line of every process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append((int(entry.name), command))
+    return found
+
+
+def commands_naming(folder: str) -> list[str]:
+    """Return the command lines in which a folder is named."""
+    return [command for _, command in processes() if folder in command]
