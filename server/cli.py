@@ -17,6 +17,7 @@ import typer
 from common import console
 from common.release import Release, StagePrivacy, load_release
 from common.study import Study, code_version, load_study
+from server.commands import console as web_console
 from server.commands import consortium, coordination, hosting, plan, tracking
 
 PROGRAM = "gliofed-server"
@@ -271,7 +272,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-TOPICS: tuple[ModuleType, ...] = (consortium, hosting, plan, coordination, tracking)
+TOPICS: tuple[ModuleType, ...] = (consortium, hosting, plan, coordination, tracking, web_console)
 """Modules of `server/commands`, each of which registers the verbs of one topic."""
 
 for topic in TOPICS:
