@@ -103,7 +103,7 @@ def type_for(way: Way, run: str, line: str) -> str:
 def test_console_and_plots_show_the_run(way: Way) -> None:
     account, console, tracking, mirror = page_lines("consortium.md", "account", "console", "tracking", "mirror")
     ports = Consortium(way.server.folder / "consortium").settings.ports
-    way.server.type(account, answer="correct horse battery\ncorrect horse battery")
+    way.server.type(account, answer="correct horse battery staple", more="--password-stdin")
     start(way.stack, way.server, console)
     start(way.stack, way.server, tracking)
     wait_until(lambda: listens(ports.console) and listens(ports.mlflow), "console and MLflow listen")

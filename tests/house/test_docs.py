@@ -90,7 +90,7 @@ def commands():
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
             for line in block.splitlines():
-                words = shlex.split(line, comments=True)
+                words = shlex.split(line.partition(" > ")[0], comments=True)
                 if words and (words[0].rpartition("/")[2] in PROGRAMS or words[0] == "make"):
                     yield pytest.param(words, id=f"{page.name}: {line.split('#')[0].strip()}")
 
