@@ -50,7 +50,8 @@ def way(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy) -> Iterator[Way]
 
 
 def test_a_hospital_that_was_not_admitted_cannot_join_with_anothers_kit(way: Way, tmp_path: Path) -> None:
-    stranger = Party(tmp_path, {"hospital-a": "hospital-d", "/data/scans": str(tmp_path)})
+    (tmp_path / "scans").mkdir()
+    stranger = Party(tmp_path, {"hospital-a": "hospital-d", "/data/scans": str(tmp_path / "scans")})
     (init,), (join,) = page_lines("join.md", "init"), page_lines("join.md", "join")
     stranger.type(init)
     shutil.copy(way.hospitals["hospital-a"].folder / "hospital-a.zip", tmp_path / "hospital-d.zip")
