@@ -83,7 +83,7 @@ def test_a_study_that_nobody_approved_trains_nothing_and_is_no_success(way: Way)
     for line in page_lines("consortium.md", "plan", "run"):
         way.server.type(line, more="--run other")
     (watch,) = page_lines("consortium.md", "watch")
-    said = type_for(way, "other", watch)
+    said = watch_failing(way, "other", watch)
     study.write_text(text)
     assert "not-approved" in said
     later = way.recorder.pushed.answers()[pushed:]
@@ -91,12 +91,12 @@ def test_a_study_that_nobody_approved_trains_nothing_and_is_no_success(way: Way)
     assert not any(content.array_records for _, content in later)
 
 
-def type_for(way: Way, run: str, line: str) -> str:
-    """Run a line of the page for another run than the page's."""
+def watch_failing(way: Way, run: str, line: str) -> str:
+    """Run a line of the page for another run than the page's, and expect that it failed."""
     words = way.server.words
     name, words["three-hospitals"] = words["three-hospitals"], run
     try:
-        return way.server.type(line, exit_code=6)
+        return way.server.type(line, exit_code=7)  # failed: nobody was there to train
     finally:
         words["three-hospitals"] = name
 

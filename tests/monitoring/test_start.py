@@ -86,8 +86,8 @@ def test_a_coordinators_figures_are_those_of_its_folder(consortium, nodes, scrap
     assert found.metrics_port == consortium.settings.ports.metrics
     a, b = ((("site", f"hospital-{letter}"),) for letter in "ab")
     assert figures["gliofed_server_site_online"] == {a: 1, b: 0}
-    assert figures["gliofed_server_site_seen_age_seconds"][a] < 60
-    assert figures["gliofed_server_site_seen_age_seconds"][b] == pytest.approx(3600, abs=60)
+    assert figures["gliofed_server_site_seen_age_seconds"][a] < 1000  # a slow machine's time, not an hour
+    assert figures["gliofed_server_site_seen_age_seconds"][b] == pytest.approx(3600, abs=1000)
     left = figures["gliofed_server_certificate_left_seconds"]
     assert left[(("certificate", "server"),)] == pytest.approx(397 * 86400, abs=86400)
     assert figures["gliofed_server_run_state"][(("run", "first"), ("state", "complete"))] == 1
