@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from common.processes.ports import listens
+from common.processes.ports import free_port, listens
+from common.processes.program import Program
 from server.consortium.folder import Consortium
 from tests.deployment.pages import commands
 from tests.deployment.test_whole_way import check_sent, finish
-from tests.deployment.walk import Party, wait_until
-from tests.deployment.way import Way, page_lines, start
+from tests.deployment.walk import Party, environment, wait_until
+from tests.deployment.way import Way, make, page_lines, start
 from tests.identity.proxies import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SCENARIO = Path(__file__).parents[2] / "simulations" / "scenarios" / "three-hospitals.toml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 SITES = ("hospital-a", "hospital-b", "hospital-c")
 LOGIN = "it:secret"
 PAGES = ("join.md", "consortium.md", "what-leaves.md", "firewall.md", "backup.md", "runbook.md")
@@ -112,6 +117,40 @@ def test_console_and_plots_show_the_run(way: Way) -> None:
     way.server.type(mirror)
     for port in (ports.metrics, *(way.metrics[site] for site in SITES)):
         assert "gliofed_" in read(f"http://127.0.0.1:{port}/metrics")
+
+
+def test_prometheus_sees_coordinator_and_hospital_with_the_configuration_that_is_deployed(way: Way) -> None:
+    ports = Consortium(way.server.folder / "consortium").settings.ports
+    for role, port, figure in (
+        ("server", ports.metrics, "gliofed_server_site_online"),
+        ("site", way.metrics["hospital-c"], "gliofed_client_server_reached_age_seconds"),
+    ):
+        address = start_prometheus(way, role, port)
+        wait_until(lambda: asked(address, f"{figure} and on(instance) up == 1") != [], f"{role}: {figure} is scraped")  # noqa: B023
+
+
+def start_prometheus(way: Way, role: str, port: int) -> str:
+    """Start Prometheus with a role's files of deploy/prometheus, and return its address."""
+    folder = make(way.folder / f"prometheus-{role}")
+    shutil.copytree(DEPLOY / "prometheus", folder / "etc")
+    config = folder / "etc" / f"{role}.yml"
+    text = re.sub(r'"127\.0\.0\.1:\d+"', f'"127.0.0.1:{port}"', config.read_text())
+    config.write_text(text.replace("15s", "1s"))
+    own = free_port()
+    options = ("--config.file", str(config), "--storage.tsdb.path", str(folder / "data"))
+    command = ["prometheus", *options, "--web.listen-address", f"127.0.0.1:{own}"]
+    program = Program(f"prometheus-{role}", command, environment(), folder, folder / "log")
+    program.start()
+    way.stack.callback(program.end, grace_s=10.0)
+    wait_until(lambda: listens(own), "Prometheus listens")
+    return f"http://127.0.0.1:{own}"
+
+
+def asked(address: str, query: str) -> list[Any]:
+    """Return what Prometheus answers to a query."""
+    answer = json.loads(read(f"{address}/api/v1/query?{urlencode({'query': query})}"))
+    assert answer["status"] == "success"
+    return list(answer["data"]["result"])
 
 
 def test_every_other_command_of_the_pages_runs(way: Way) -> None:
