@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from client.dicom.header import Header
+from client.dicom.words import read_words
 from common.sequences import Sequence
 
 MAPS = {"ADC": Sequence.ADC, "TRACEW": Sequence.DWI, "CBV": Sequence.CBV, "RELCBV": Sequence.CBV, "RCBV": Sequence.CBV}
@@ -38,6 +39,20 @@ BARRED = {
 }
 WEIGHTED_B = 500
 """Lowest b-value, s/mm², of an image that counts as diffusion-weighted."""
+
+PRODUCTS = (
+    "omniscan",
+    "primovist",
+    "eovist",
+    "vasovist",
+    "ablavar",
+    "elucirem",
+    "vueway",
+    "optimark",
+    "artirem",
+    "pixxoscan",
+)
+"""Agents whose names do not begin with `gado`, besides those that a description is searched for."""
 
 NO_AGENT = frozenset(
     {
@@ -124,10 +139,15 @@ def weighting(tr_ms: float, te_ms: float, ti_ms: float, scanning: tuple[str, ...
 
 
 def _agent(header: Header) -> bool | None:
-    """Return whether contrast agent was given; a volume without a name counts, a word such as `none` says no."""
-    word = header.agent.casefold()
-    if word in NO_AGENT:
-        return bool(header.agent_ml) if header.agent_ml else False
-    if word or (header.agent_ml or 0) > 0:
-        return True
-    return None
+    """Return whether contrast agent was given; None where the tag says nothing known, or text and volume disagree.
+
+    Hospitals write `no contrast`, `ohne KM`, `not given` or `?` into the tag as well as the agent's name: text that is
+    not known proves nothing.
+    """
+    word, dose_ml = header.agent.strip().casefold(), header.agent_ml
+    said = read_words(header.agent)
+    if word in NO_AGENT or said.without_agent:
+        return None if dose_ml else False
+    if said.with_agent or any(word.startswith(name) for name in PRODUCTS):
+        return None if dose_ml == 0 else True
+    return True if dose_ml else None

@@ -37,21 +37,19 @@ def plan(
     from common.study import load_study
     from server.approval.written_plans import write_study_plan
     from server.consortium.folder import Consortium
-    from server.hosting.bundle import read_bundle
-    from server.hosting.submit import planned_run_config
+    from server.hosting.submit import installed_bundle, planned_run_config
 
     opened, parsed = Consortium.open(consortium), load_study(study)
     name = run or parsed.name
     pinned = VerifyKey.load(opened.signing_pub)
     roster = read_signed(opened.roster, pinned, Purpose.ROSTER, MAX_ROSTER_BYTES)
-    card, _ = read_bundle(opened.bundle, pinned)
     written, path = write_study_plan(
         opened,
         name,
         study.read_text("utf-8"),
         parse_roster(roster.decode("utf-8", "replace"), str(opened.roster)),
         planned_run_config(name),
-        card.sha256,
+        installed_bundle(opened).sha256,
         SigningKey.load(signing_key or opened.signing_key),
     )
     tensors = sum(len(forms) for groups in written.outgoing.values() for forms in groups.values())

@@ -10,7 +10,7 @@ from common.identity.signing import VerifyKey
 from common.sequences import SITE_NAME
 from common.study import code_version
 from server.consortium.folder import Consortium
-from server.hosting.bundle import read_bundle, unset_run_config
+from server.hosting.bundle import BundleCard, read_bundle, unset_run_config
 from server.hosting.hub import APP_ID
 from server.hosting.superlink import flower_environment
 from server.launch import submit as hand_over
@@ -38,6 +38,22 @@ def planned_run_config(run: str, identifier_weights: str = "", start_from: str =
     }
 
 
+def installed_bundle(consortium: Consortium) -> BundleCard:
+    """Return the card of the consortium's bundle, which must hold the code that is installed here.
+
+    Raises:
+        StudyError: where there is none, or it is of other code.
+        SignatureError: where it is not as it was signed.
+    """
+    card, _ = read_bundle(consortium.bundle, VerifyKey.load(consortium.signing_pub))
+    if card.code_version != code_version():
+        raise StudyError(
+            f"{consortium.bundle}: is of GlioFed {card.code_version}, installed is {code_version()}; make a new one "
+            "with `gliofed-server bundle`, and a new plan"
+        )
+    return card
+
+
 def submit(consortium: Consortium, settings: Mapping[str, str | bool]) -> int:
     """Hand a run to the SuperLink, with the bundle that the consortium has signed; return Flower's number of it.
 
@@ -46,12 +62,7 @@ def submit(consortium: Consortium, settings: Mapping[str, str | bool]) -> int:
         SignatureError: where the bundle is not as it was signed.
         FederationError: where Flower does not take it.
     """
-    card, _ = read_bundle(consortium.bundle, VerifyKey.load(consortium.signing_pub))
-    if card.code_version != code_version():
-        raise StudyError(
-            f"{consortium.bundle}: is of GlioFed {card.code_version}, installed is {code_version()}; make a new one "
-            "with `gliofed-server bundle`, and a new plan"
-        )
+    card = installed_bundle(consortium)
     app = f"{APP_ID}=={card.version}"
     said = hand_over(settings, consortium.settings.name, app, flower_environment(consortium))
     try:

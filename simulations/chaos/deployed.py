@@ -61,9 +61,9 @@ def run_here(study: Study, hospitals: Hospitals, folder: Path) -> dict[str, str]
 
 
 def hand_over(study: Study, out: Path, path: Path) -> dict[str, str]:
-    """Write the study to `path` and return the run configuration."""
+    """Write the study to `path` and return the run configuration; its paths are whole, for Flower has folders of its own."""
     write_whole(path, to_toml(study).encode())
-    return {"study": str(path), "out": str(out)}
+    return {"study": str(path.resolve()), "out": str(out.resolve())}
 
 
 def weights_of(out: Path | str) -> dict[str, str]:

@@ -107,6 +107,7 @@ def test_every_service_is_hardened(deploy, name, service):
     found = compose(deploy, name)["services"][service]
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
+    assert found["ulimits"] == {"core": 0}
     assert "cap_add" not in found
     assert not found.get("privileged")
     assert found["security_opt"] == ["no-new-privileges:true"]

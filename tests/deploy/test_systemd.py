@@ -62,6 +62,7 @@ def test_a_unit_runs_as_nobody_in_particular_and_comes_back(unit):
     assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == [""]
     assert found["Restart"] == ["always"]
     assert found["UMask"] == ["0077"]
+    assert found["LimitCORE"] == ["0"]
 
 
 def test_a_unit_starts_a_command_that_exists(unit):

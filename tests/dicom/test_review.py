@@ -7,6 +7,32 @@ from tests.dicom.conftest import AGENT, FLAIR, NATIVE, T1, T1GD, T2, rewrite
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "No contrast",
+        "without",
+        "ohne KM",
+        "keine KM",
+        "NO GD",
+        "not given",
+        "none given",
+        "unknown",
+        "?",
+        "non injecte",
+    ],
+)
+def test_an_agent_tag_that_names_no_agent_makes_no_t1gd(hospital, said):
+    hospital.series(1, {**T1, "ContrastBolusAgent": said})
+    assert hospital.rows()["1"]["take"] in ("T1", "?")
+
+
+@pytest.mark.parametrize(("said", "dose_ml", "take"), [("Gadovist", 0.0, "?"), ("Omniscan", 15.0, "T1Gd")])
+def test_an_agent_without_a_dose_is_left_to_a_person(hospital, said, dose_ml, take):
+    hospital.series(1, {**T1, "ContrastBolusAgent": said, "ContrastBolusVolume": dose_ml})
+    assert hospital.rows()["1"]["take"] == take
+
+
+@pytest.mark.parametrize(
     ("tags", "take", "remark"),
     [
         ({**T1, **NATIVE}, "T1", ""),
