@@ -61,7 +61,7 @@ def run_here(study: Study, hospitals: Hospitals, folder: Path) -> dict[str, str]
 
 
 def hand_over(study: Study, out: Path, path: Path) -> dict[str, str]:
-    """Write the study to `path` and return the run configuration; its paths are whole, for Flower has folders of its own."""
+    """Write the study to `path` and return the run configuration, in whole paths: Flower works in its own folders."""
     write_whole(path, to_toml(study).encode())
     return {"study": str(path.resolve()), "out": str(out.resolve())}
 
