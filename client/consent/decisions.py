@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from client.config import SiteConfig
-from client.consent.approvals import Approval, keep_approval, remove_approval
+from client.consent.approvals import Approval, approvals, keep_approval, remove_approval
 from client.consent.offers import keep_offer
 from client.privacy.audit import AuditLog
 from client.stopping import stop_run
@@ -26,6 +26,8 @@ class OtherPlanError(PolicyError):
 def approve(config: SiteConfig, signed: SignedPlan, pinned: VerifyKey) -> Approval:
     """Approve a plan: from here on its study may run at this site, among the sites of its roster.
 
+    Older plans of the study are revoked, so that none of them comes back to life when this one is.
+
     Raises:
         OtherPlanError: where the plan is for other code, or without this site or with another key of it.
         AuditError: where it cannot be written down; nothing is approved then.
@@ -35,13 +37,17 @@ def approve(config: SiteConfig, signed: SignedPlan, pinned: VerifyKey) -> Approv
     AuditLog(config.workdir).append(
         "approved", study=signed.plan.study_digest, plan=signed.plan.digest, by=person(), note=signed.plan.study.name
     )
-    return keep_approval(config.workdir, signed, person())
+    approval = keep_approval(config.workdir, signed, person())
+    for older in approvals(config.workdir):
+        if older.plan.study_digest == signed.plan.study_digest and older.plan.digest != signed.plan.digest:
+            revoke(config, older.plan.digest, note=f"superseded by {signed.plan.digest}")
+    return approval
 
 
-def revoke(config: SiteConfig, digest: str) -> None:
+def revoke(config: SiteConfig, digest: str, note: str | None = None) -> None:
     """End consent to a plan at once; a round at work ends at its next step. Raises NotApprovedError."""
     remove_approval(config.workdir, digest)
-    AuditLog(config.workdir).append("revoked", plan=digest, by=person())
+    AuditLog(config.workdir).append("revoked", plan=digest, by=person(), note=note)
 
 
 def stop(config: SiteConfig, run: str) -> None:

@@ -21,6 +21,7 @@ from client.config import load_site
 from client.consent.approvals import NotApprovedError, approved
 from client.node.handover import TOKEN
 from client.node.verdict import Shipped, Verdict, judge
+from client.privacy.audit_message import sole_subject
 from common import logs
 from common.errors import GliofedError
 from common.study import code_version
@@ -53,7 +54,7 @@ class Guard:
         """Answer a message, by the installed app or by a code; no exception leaves, for Flower would send its text."""
         try:
             verdict = self._judge(message, context)
-        except Exception as error:  # of site.toml, most likely
+        except Exception as error:  # of site.toml, or of a message that speaks of two studies
             return refuse(message, context, error, keep_plan=False)
         if verdict is Verdict.RUN:
             return self._installed(message, context)
@@ -61,6 +62,9 @@ class Guard:
 
     def _judge(self, message: Message, context: Context) -> Verdict:
         plans = approved(load_site(Path(str(context.node_config[SITE_KEY]))).workdir)
+        study = sole_subject(message.content).study_digest  # texts travel beside the parcel, so it stays wrapped
+        if study is not None:
+            plans = [plan for plan in plans if plan.study_digest == study][-1:]
         kind = message.metadata.message_type
         verdict = judge(self._shipped, kind, context.run_config, plans)
         log.info("run %d, %s, bundle %s: %s", context.run_id, kind, self._shipped.sha256[:12], verdict.value)

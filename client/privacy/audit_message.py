@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,25 @@ def note_message(workdir: Path, asked: Message, content: RecordDict) -> Entry:
 
 def subject_of(content: RecordDict) -> Subject:
     """Read run, study, stage and round out of a message of whatever kind; what cannot be read stays None."""
+    return next(_subjects(content), Subject())
+
+
+def sole_subject(content: RecordDict) -> Subject:
+    """Read the same where consent hangs on it.
+
+    Raises:
+        WireError: `malformed` where the message speaks of several runs or studies: one could be approved for another.
+    """
+    found = list(_subjects(content))
+    runs = {subject.run for subject in found if subject.run}
+    studies = {subject.study_digest for subject in found if subject.study_digest}
+    if len(runs) > 1 or len(studies) > 1:
+        raise WireError("malformed", "the message speaks of several runs or studies")
+    return Subject(run=next(iter(runs), None), study_digest=next(iter(studies), None))
+
+
+def _subjects(content: RecordDict) -> Iterator[Subject]:
+    """Yield what each text of a message speaks of, as far as it can be read."""
     for record in content.values():
         text = record.get("json") if isinstance(record, ConfigRecord) else None
         if not isinstance(text, str) or len(text) > MAX_TEXT_BYTES:
@@ -67,8 +87,8 @@ def subject_of(content: RecordDict) -> Subject:
             except ValidationError:
                 continue
             if subject != Subject():
-                return subject
-    return Subject()
+                yield subject
+                break
 
 
 def _places(text: str) -> list[Any]:

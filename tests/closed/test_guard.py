@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ KINDS = ("query", "query.stop", "train", "train.masked", "evaluate")
 class Plan:
     bundle_sha256: str | None = BUNDLE
     run_config: Mapping[str, object] | None = None
+    study_digest: str = "1" * 64
 
     def fits_run(self, run_config: Mapping[str, object]) -> bool:
         return run_config == (self.run_config or {})
@@ -131,6 +133,45 @@ def test_an_approved_task_is_answered_by_the_installed_app(site: SiteFolder, mon
     guard = Guard(lambda message, context: Message(RecordDict(), reply_to=message))
     guard.look_at(build_bundle())
     assert not guard(question(), context_of(site)).content
+
+
+def about(study: str) -> ConfigRecord:
+    return ConfigRecord({"json": json.dumps({"run": "0" * 16, "study_digest": study})})
+
+
+@pytest.fixture
+def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """The guard of a site that approved a run `one` of study 1, and for study 2 first a run `one`, then `two`."""
+    sha256 = Shipped.of(build_bundle()).sha256
+    runs = (("1", "one"), ("2", "one"), ("2", "two"))
+    plans = [Plan(sha256, {"out": f"runs/{run}"}, study * 64) for study, run in runs]
+    monkeypatch.setattr("client.node.guard.approved", lambda workdir: plans)
+    made = Guard(lambda message, context: Message(RecordDict(), reply_to=message))
+    made.look_at(build_bundle())
+    return made
+
+
+@pytest.mark.parametrize("kind", ["query", "train", "evaluate"])
+def test_a_run_counts_as_approved_for_the_study_of_its_newest_plan_alone(
+    site: SiteFolder, guard: Guard, kind: str
+) -> None:
+    for study, run, answered in (("1", "one", True), ("2", "two", True), ("2", "one", False), ("3", "one", False)):
+        asked = question(kind)
+        asked.content["task"] = about(study * 64)
+        reply = guard(asked, context_of(site, out=f"runs/{run}"))
+        assert (not reply.content) == answered, (study, run)
+        assert answered or code_of(reply) == "not-approved"
+
+
+@pytest.mark.parametrize("names", [("a", "task"), ("task", "z")])
+def test_a_message_that_also_names_an_approved_study_is_not_answered_under_that_one(
+    site: SiteFolder, guard: Guard, names: tuple[str, str]
+) -> None:
+    asked = question()
+    del asked.content["task"]
+    for name in names:
+        asked.content[name] = about(("2" if name == "task" else "1") * 64)
+    assert code_of(guard(asked, context_of(site, out="runs/one"))) == "malformed"
 
 
 # ---- in the place of Flower's own

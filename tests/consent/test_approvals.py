@@ -82,6 +82,24 @@ def test_a_revoked_plan_opens_nothing_and_both_decisions_are_in_the_log(
     assert offered.offers(config.workdir, small.key.public), "it can be read, and approved, again"
 
 
+def test_a_plan_that_another_superseded_does_not_come_back_when_that_one_is_revoked(
+    config: SiteConfig, plan: StudyPlan, small: SimpleNamespace
+) -> None:
+    newer = small.plan_of(roster=Roster(sites={"a": RosterSite(node=1), "b": RosterSite(node=9)}))
+    elsewhere = small.plan_of(small.study.replace("rounds = 2", "rounds = 3"))
+    for each in (elsewhere, plan, newer):
+        approve(config, parse_signed_plan(write_plan(each, small.key)), small.key.public)
+    assert approved(config.workdir) == [elsewhere, newer], "another study's plan stays approved"
+    revoke(config, newer.digest)
+    with pytest.raises(NotApprovedError):
+        require_approval(config.workdir, config.policy, plan.study_digest)
+    ended = [entry for entry in AuditLog(config.workdir).entries() if entry.kind == "revoked"]
+    assert [(entry.plan, entry.note) for entry in ended] == [
+        (plan.digest, f"superseded by {newer.digest}"),
+        (newer.digest, None),
+    ]
+
+
 def test_an_approval_that_was_changed_or_renamed_approves_nothing(config: SiteConfig, plan: StudyPlan) -> None:
     keep_approval(config.workdir, SignedPlan(plan=plan, signature=""), "someone")
     path = config.workdir / "approvals" / f"{plan.digest}.json"
