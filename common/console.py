@@ -113,16 +113,16 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table to stdout; cells are plain text, brackets in them are no markup."""
+    """Write a table to stdout; cells are plain text: brackets in them are no markup, and nothing steers a terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    typer.echo(title)
+    typer.echo(_printable(title))
     table = Table(header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(_printable(cell)) for cell in row))
     _stdout().print(table)
 
 
@@ -132,8 +132,8 @@ def count(number: int, thing: str) -> str:
 
 
 def print_line(text: str) -> None:
-    """Write one line of result to stdout."""
-    typer.echo(text)
+    """Write one line of result to stdout; nothing in it steers a terminal."""
+    typer.echo(_printable(text))
 
 
 @contextmanager
@@ -178,6 +178,11 @@ def _plain(command: click.Command) -> click.Command:
     for verb in getattr(command, "commands", {}).values():
         _plain(verb)
     return command
+
+
+def _printable(text: str) -> str:
+    """Return `text` with a question mark for each character that a terminal would obey rather than show."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
 
 
 def _stdout() -> Console:

@@ -65,9 +65,10 @@ def join(site: SiteFolder, kit: Kit) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     for name, page in kit.pages.items():  # names are those of `MEMBERS`, whatever the zip said
         write_whole(aside / name, page)
-    if promoted:
-        site.next_key.with_suffix(".pub").replace(site.public_key)
+    if promoted:  # in an order that can be broken off anywhere, and begun again
+        write_whole(site.public_key, f"{load_site_key(site.next_key).public.openssh}\n".encode())
         site.next_key.replace(site.key)
+        site.next_key.with_suffix(".pub").unlink(missing_ok=True)
         flush_folder(site.key.parent)
     shutil.rmtree(old, ignore_errors=True)
     if site.kit.exists():

@@ -36,7 +36,10 @@ Form = tuple[Word, Annotated[tuple[Size, ...], Field(max_length=8)]]
 """Type and shape of a tensor, such as `("float32", (64, 3))`."""
 
 Forms = Annotated[dict[Word, Form], Field(max_length=100_000)]
-Setting = Annotated[str, StringConstraints(max_length=4096)] | bool
+STEERING = r"\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+"""Characters by which a text could make a terminal show other words than its own."""
+
+Setting = Annotated[str, StringConstraints(max_length=4096, pattern=rf"^[^{STEERING}]*$")] | bool
 
 
 @dataclass(frozen=True)

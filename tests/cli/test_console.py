@@ -9,7 +9,7 @@ import click
 import pytest
 import typer
 
-from common.console import new_app, print_table, progress, run
+from common.console import new_app, print_line, print_table, progress, run
 from common.errors import DataError, FederationError, PolicyError, ReleaseError, StudyError
 
 
@@ -61,6 +61,15 @@ def test_tables_take_brackets_as_text_and_cut_nothing(capsys: pytest.CaptureFixt
     print_table("Title [1]", ["case"], [["[bold]x"], [path]])
     out = capsys.readouterr().out
     assert all(text in out for text in ("Title [1]", "[bold]x", path))
+
+
+def test_nothing_that_is_shown_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    forged = "a\x1b[8A\x9b2Kb\u202ec\rd\u2066"
+    print_table(forged, ["fact"], [[f"{forged}\nü β 脑"]])
+    print_line(f"{forged}\nü β 脑")
+    out = capsys.readouterr().out
+    assert out.count("a?[8A?2Kb?c?d?") == 3 and out.count("ü β 脑") == 2
+    assert all(each.isprintable() or each == "\n" for each in out)
 
 
 def test_a_progress_bar_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,8 @@ def test_no_part_can_be_changed_under_the_signature(signed: bytes, small: Simple
         (lambda tree: tree["plan"]["outgoing"]["generator"].update({"\x1b[2J": {}}), "plan.outgoing"),
         (lambda tree: tree["plan"]["outgoing"]["generator"]["shared"].update(x=["voxels", [1]]), "no type of a tensor"),
         (lambda tree: tree["plan"].update(created="yesterday"), "plan.created"),
+        (lambda tree: tree["plan"]["run_config"].update(out="\x1b[8A\x1b[0Jforged"), "plan.run_config.out"),
+        (lambda tree: tree["plan"]["run_config"].update(out="/runs/\u202etxt"), "plan.run_config.out"),
     ],
 )
 def test_a_wrong_plan_is_named_with_what_is_wrong(signed: bytes, change: Any, message: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +130,39 @@ def test_a_new_key_is_in_use_once_a_kit_admits_the_site_with_it(world: World) ->
     assert load_site_key(site.key).public == new
     assert site.public_key.read_text() == f"{new.openssh}\n"
     assert not site.next_key.exists()
+
+
+class _Killed(BaseException):
+    """The program ends here."""
+
+
+@pytest.mark.parametrize("moment", range(1, 10))
+def test_a_new_key_is_put_in_place_whenever_the_joining_was_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Before each renaming and each removal, of the kit's six files first."""
+    world.admit("hospital-a")
+    site = world.site("hospital-a")
+    new = ask(site, new_key=True)
+    world.admit("hospital-a", replace_key=True)
+    calls = count(1)
+
+    def dying(method: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any, **more: Any) -> Any:
+            if next(calls) == moment:
+                raise _Killed
+            return method(*given, **more)
+
+        return wrapped
+
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        for name in ("replace", "rename", "unlink"):
+            patch.setattr(Path, name, dying(getattr(Path, name)))
+        join(site, world.kit("hospital-a"))
+    join(site, world.kit("hospital-a"))
+    assert load_site_key(site.key).public == new and installed_card(site) is not None
+    assert site.public_key.read_text() == f"{new.openssh}\n"
+    assert ask(site, new_key=True) != new, "the next one can be born"
 
 
 def test_only_one_new_key_waits_at_a_time(world: World) -> None:
