@@ -1,8 +1,8 @@
 """Whether this site still reaches the coordinator: a TLS request of its own, the way that the SuperNode's go.
 
 It uses Flower's own HTTP client with the same authority and the same proxy, so that what stops the SuperNode stops the
-heartbeat. It is an empty call without a signature, which goes through nginx to the SuperLink and is refused there: any
-such answer counts. One that says a gateway has nobody behind it does not, nor does a certificate that is not trusted.
+heartbeat. It is an empty call without a signature, which goes through nginx to the SuperLink and is refused there: that
+answer counts. A firewall's page does not, nor a gateway with nobody behind it, nor a certificate that is not trusted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ CALL = "/v1/fleet/send-node-heartbeat"
 KIND = {"Content-Type": "application/protobuf"}
 """Without it the SuperLink would write an error into its log; with it, it answers that nobody signed the call."""
 PATIENCE_S = 10.0
+REFUSED = 401
+"""Flower's only answer to a call that nobody signed."""
 NOBODY_BEHIND = frozenset({502, 503, 504})
 MISSED = 2
 """Heartbeats in a row after which the server counts as lost."""
@@ -76,6 +78,8 @@ def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = Non
             ):
                 if answer.status_code in NOBODY_BEHIND:
                     raise UnreachableError(f"{address}: the gateway answers {answer.status_code}, nobody is behind it")
+                if answer.status_code != REFUSED:
+                    raise UnreachableError(f"{address}: answers {answer.status_code}, which is not Flower's answer")
                 return Reached(_left_s(answer), _ahead_s(answer.headers.get("date")))
         except httpx.HTTPError as error:
             raise UnreachableError(f"{address}: {reason_of(error)}") from None

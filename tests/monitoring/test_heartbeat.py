@@ -15,9 +15,7 @@ def no_proxy_around(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("status", [200, 401, 404, 500])
-def test_any_answer_of_the_server_counts(tls_server, status):
-    tls_server.status = status
+def test_flowers_answer_to_a_caller_without_a_key_counts(tls_server):
     reached = reacher(tls_server.address, tls_server.ca)()
     assert tls_server.seen == ["/v1/fleet/send-node-heartbeat"]
     assert reached.certificate_left_s == pytest.approx(20 * 86400, abs=600)
@@ -27,6 +25,13 @@ def test_any_answer_of_the_server_counts(tls_server, status):
 def test_a_gateway_with_nobody_behind_it_does_not(tls_server, status):
     tls_server.status = status
     with pytest.raises(UnreachableError, match=str(status)):
+        reacher(tls_server.address, tls_server.ca)()
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 500])
+def test_a_firewalls_page_or_another_server_does_not(tls_server, status):
+    tls_server.status = status
+    with pytest.raises(UnreachableError, match=f"answers {status}, which is not Flower's answer"):
         reacher(tls_server.address, tls_server.ca)()
 
 
@@ -84,7 +89,7 @@ def test_one_missed_heartbeat_is_forgiven_and_two_are_not(tls_server):
     assert is_reached(heartbeat)
     heartbeat.refresh()
     assert not is_reached(heartbeat)
-    tls_server.status = 404
+    tls_server.status = 401
     heartbeat.refresh()
     assert is_reached(heartbeat)
 

@@ -28,7 +28,7 @@ def test_a_site_that_reaches_the_server_is_well_and_one_that_lost_it_is_not(join
         figures = scrape(found.metrics_port)
         assert figures["gliofed_client_healthy"] == {(("check", "server"),): 0, (("check", "supernode"),): 1}
         assert figures["gliofed_part_read"][(("part", "server"),)] == 0
-        tls_server.status = 404
+        tls_server.status = 401
         eventually(lambda: probe(health) == "SERVING")
 
 
