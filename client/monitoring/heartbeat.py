@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from cryptography.x509 import load_der_x509_certificate
 
 from client.enrolment.server_certificate import UnreachableError, reason_of
+from common.identity.certificates import is_issued_by
 from common.monitoring.refreshed import Refreshed
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Reached:
     """The server answered.
 
     Attributes:
-        certificate_left_s: seconds until the certificate ends that it showed; None where the connection does not tell.
+        certificate_left_s: seconds until the server's certificate ends; None where the connection does not tell, or
+            an inspecting proxy shows its own.
         clock_ahead_s: by how much this clock runs ahead of the server's; None where it did not say its time.
     """
 
@@ -47,7 +49,9 @@ class Reached:
     clock_ahead_s: float | None
 
 
-def heartbeat_of(address: str, authority: Path, proxy: httpx.Proxy | str | None, every_s: float) -> Refreshed[Reached]:
+def heartbeat_of(
+    address: str, authority: Path, proxy: httpx.Proxy | str | None, every_s: float, kit: Path | None = None
+) -> Refreshed[Reached]:
     """Return the heartbeat of a site, still to be entered.
 
     Args:
@@ -55,8 +59,9 @@ def heartbeat_of(address: str, authority: Path, proxy: httpx.Proxy | str | None,
         authority: file of the certificates that are trusted.
         proxy: the proxy, or its URL; None takes what the environment says, as the SuperNode does.
         every_s: pause between two tries.
+        kit: file of the consortium's own authorities, where `authority` holds an inspecting proxy's as well.
     """
-    return Refreshed("the coordinator's server", reacher(address, authority, proxy), every_s)
+    return Refreshed("the coordinator's server", reacher(address, authority, proxy, kit), every_s)
 
 
 def is_reached(heartbeat: Refreshed[Reached]) -> bool:
@@ -64,7 +69,9 @@ def is_reached(heartbeat: Refreshed[Reached]) -> bool:
     return heartbeat.missed < MISSED and heartbeat.age_s <= (MISSED + 1) * heartbeat.every_s + PATIENCE_S
 
 
-def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = None) -> Callable[[], Reached]:
+def reacher(
+    address: str, authority: Path, proxy: httpx.Proxy | str | None = None, kit: Path | None = None
+) -> Callable[[], Reached]:
     """Return what tries once, over a new connection. It raises UnreachableError with the reason."""
 
     def reach() -> Reached:
@@ -80,7 +87,7 @@ def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = Non
                     raise UnreachableError(f"{address}: the gateway answers {answer.status_code}, nobody is behind it")
                 if answer.status_code != REFUSED:
                     raise UnreachableError(f"{address}: answers {answer.status_code}, which is not Flower's answer")
-                return Reached(_left_s(answer), _ahead_s(answer.headers.get("date")))
+                return Reached(_left_s(answer, kit or authority), _ahead_s(answer.headers.get("date")))
         except httpx.HTTPError as error:
             raise UnreachableError(f"{address}: {reason_of(error)}") from None
         except OSError as error:
@@ -89,15 +96,17 @@ def reacher(address: str, authority: Path, proxy: httpx.Proxy | str | None = Non
     return reach
 
 
-def _left_s(answer: object) -> float | None:
-    """Return the seconds that the server's certificate has left."""
+def _left_s(answer: object, kit: Path) -> float | None:
+    """Return the seconds that the server's certificate has left; None where another's is shown in its place."""
     stream = getattr(answer, "extensions", {}).get("network_stream")
     connection = stream.get_extra_info("ssl_object") if stream is not None else None
     shown = connection.getpeercert(True) if connection is not None else None
     if shown is None:
         return None
-    ends = load_der_x509_certificate(shown).not_valid_after_utc
-    return (ends - datetime.now(UTC)).total_seconds()
+    certificate = load_der_x509_certificate(shown)
+    if not is_issued_by(certificate, kit):
+        return None
+    return (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
 
 
 def _ahead_s(date: str | None) -> float | None:

@@ -127,6 +127,9 @@ def test_an_inspecting_proxy_is_named_and_allowed_or_not(hospital: Hospital, tmp
     found = hospital.ask("tls")
     assert (found.mark, found.code) == (Mark.WARN, "inspecting")
     assert "'Klinikum Inspection CA'" in found.what
+    found = hospital.ask("server-certificate")
+    assert (found.mark, found.figures) == (Mark.SKIP, {})
+    assert "an inspecting proxy shows its own certificate" in found.what
 
 
 def test_an_extra_authority_that_is_none_is_told(hospital: Hospital, tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_a_certificate_of_another_authority_is_not_reached(tls_server, tmp_path)
     assert tls_server.seen == []
 
 
+def test_an_inspecting_proxys_certificate_is_not_taken_for_the_servers(tls_server, tmp_path):
+    consortium = tmp_path / "consortium.crt"
+    Authority.create("the consortium").save(consortium, tmp_path / "consortium.key")
+    assert reacher(tls_server.address, tls_server.ca, kit=consortium)().certificate_left_s is None
+    both = tmp_path / "roots.pem"
+    both.write_bytes(consortium.read_bytes() + tls_server.ca.read_bytes())
+    assert reacher(tls_server.address, both, kit=tls_server.ca)().certificate_left_s is not None
+
+
 def test_a_certificate_for_another_host_is_not_reached(tls_server):
     with pytest.raises(UnreachableError, match="not trusted"):
         reacher(tls_server.address.replace("127.0.0.1", "localhost"), tls_server.ca)()
