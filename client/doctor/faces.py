@@ -28,7 +28,8 @@ RECEDES_MM = 15.0
 
 def shows_face(volume: NDArray[np.float32], affine: Affine) -> bool:
     """Say whether a volume (I, J, K) in RAS+ axis order seems to show a face."""
-    if not np.isfinite(volume).all() or stripped_brain(volume, affine) is not None:
+    volume = np.nan_to_num(volume, posinf=0.0, neginf=0.0)  # one bad voxel hides no face; an infinity is no grey
+    if stripped_brain(volume, affine) is not None:
         return False
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     stride = tuple(slice(None, None, max(1, round(STEP_MM / step))) for step in spacing)

@@ -10,14 +10,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from client.enrolment.connection import root_certificates
 from client.enrolment.folder import SiteFolder
 from client.enrolment.server_certificate import UNTRUSTED, proxy_of
 from common.errors import GliofedError
 from common.identity.card import ConsortiumCard
-from common.identity.certificates import load_certificates
+from common.identity.certificates import is_issued_by
 
 if TYPE_CHECKING:
     import httpx
@@ -73,7 +72,7 @@ def look_at(site: SiteFolder, card: ConsortiumCard, now: Callable[[], datetime],
         return _without_answer(site, address, error, patience_s)
     return Look(
         certificate=shown,
-        from_kit=_comes_from(shown, site),
+        from_kit=shown is not None and is_issued_by(shown, site.ca),
         ahead_s=ahead_s,
         fleet=fleet.status_code,
         control=control.status_code,
@@ -90,7 +89,8 @@ def _without_answer(site: SiteFolder, address: str, error: Exception, patience_s
     if UNTRUSTED in said:
         why = said.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         shown = _untrusted(site, address, patience_s)
-        return Look("expired" if "expired" in why else "untrusted", why, shown, _comes_from(shown, site))
+        from_kit = shown is not None and is_issued_by(shown, site.ca)
+        return Look("expired" if "expired" in why else "untrusted", why, shown, from_kit)
     if isinstance(error, httpx.TimeoutException):
         return Look("silent", f"no answer within {patience_s:g} s")
     return Look("unreachable", said.partition("] ")[2] or said)  # without a system's number
@@ -119,19 +119,6 @@ def _shown(answer: httpx.Response) -> x509.Certificate | None:
         return None if blob is None else x509.load_der_x509_certificate(blob)
     except ValueError:  # ssl is less strict
         return None
-
-
-def _comes_from(shown: x509.Certificate | None, site: SiteFolder) -> bool:
-    """Say whether a certificate was issued by the authority in the kit."""
-    if shown is None:
-        return False
-    for authority in load_certificates(site.ca):
-        try:
-            shown.verify_directly_issued_by(authority)
-        except (InvalidSignature, ValueError, TypeError):
-            continue
-        return True
-    return False
 
 
 def ahead_of(here: datetime, date: str | None) -> float | None:

@@ -18,7 +18,7 @@ CLOCK_AHEAD = Metric(
 )
 CERTIFICATE = Metric(
     "gliofed_client_certificate_left_seconds",
-    "Until a certificate ends: the consortium's authority in the kit, and the one that the server shows.",
+    "Until a certificate ends: the authority's in the kit, and the server's; none while a proxy shows its own.",
     ("certificate",),
 )
 

@@ -53,7 +53,7 @@ def start_monitoring(site: SiteFolder, is_running: Callable[[], bool]) -> Iterat
     authority, proxy = root_certificates(site), proxy_of(site)
     settings, sent = config.monitoring, Sent(config.workdir)
     with ExitStack() as stack:
-        heartbeat = stack.enter_context(heartbeat_of(address, authority, proxy, settings.heartbeat_s))
+        heartbeat = stack.enter_context(heartbeat_of(address, authority, proxy, settings.heartbeat_s, site.ca))
         held = stack.enter_context(Refreshed("cases", lambda: facts.held(config), CATALOG_EVERY_S))
         spent = stack.enter_context(Refreshed("privacy", lambda: facts.privacy(config), PRIVACY_EVERY_S))
         gpus = stack.enter_context(Refreshed("gpus", gpu_memory, GPU_EVERY_S))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     SECP384R1,
@@ -108,6 +109,17 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(read_at_most(path, MAX_CERTIFICATES))
     except ValueError:
         raise StudyError(f"{path}: holds no PEM certificate; give a file with -----BEGIN CERTIFICATE-----") from None
+
+
+def is_issued_by(certificate: x509.Certificate, authorities: Path) -> bool:
+    """Say whether one of the authorities in a file issued a certificate itself. Raises StudyError where it has none."""
+    for authority in load_certificates(authorities):
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (InvalidSignature, ValueError, TypeError):
+            continue
+        return True
+    return False
 
 
 def days_left(path: Path) -> float:

@@ -81,6 +81,28 @@ def test_a_head_with_a_face_is_warned_of_and_without_it_not(hospital: Hospital) 
     assert hospital.ask("faces").mark is Mark.PASS
 
 
+def test_a_face_in_the_last_sequence_of_a_case_alone_is_seen(hospital: Hospital) -> None:
+    write_scan(hospital.scans / "smith-001" / "smith-001_flair.nii.gz", head())
+    found = hospital.ask("faces")
+    assert (found.mark, found.figures) == (Mark.WARN, {"faces": 1, "looked_at": 6})
+
+
+def test_a_voxel_that_is_no_number_does_not_hide_a_face(hospital: Hospital) -> None:
+    voxels = head()
+    voxels[0, 0, 0] = np.nan
+    write_scan(hospital.scans / "smith-001" / "smith-001_t1.nii.gz", voxels)
+    assert hospital.ask("faces").figures == {"faces": 1, "looked_at": 6}
+
+
+def test_only_what_could_be_read_counts_as_looked_at(hospital: Hospital) -> None:
+    for path in (hospital.scans / "smith-001").iterdir():
+        path.write_bytes(b"")
+    assert hospital.ask("faces").figures == {"looked_at": 5}
+    for path in hospital.scans.glob("*/*.nii.gz"):
+        path.write_bytes(b"")
+    assert hospital.ask("faces").mark is Mark.SKIP
+
+
 def test_where_there_are_no_structural_scans_no_face_is_looked_for(hospital: Hospital) -> None:
     shutil.rmtree(hospital.scans)
     assert hospital.ask("faces").mark is Mark.SKIP

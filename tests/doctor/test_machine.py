@@ -6,6 +6,7 @@ import socket
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -122,6 +123,14 @@ def test_hours_by_a_clock_in_utc_are_warned_of(hospital: Hospital) -> None:
     found = hospital.ask("time-zone", now=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
     assert (found.mark, found.code) == (Mark.WARN, "utc")
     assert "TZ=Europe/Berlin" in found.remedy
+
+
+def test_london_in_winter_is_a_zone_that_is_meant(hospital: Hospital) -> None:
+    hospital.says('policy.hours = "20:00-06:00"')
+    noon = datetime(2026, 11, 22, 12, tzinfo=ZoneInfo("Europe/London"))
+    found = hospital.ask("time-zone", now=lambda: noon)
+    assert (found.mark, found.figures) == (Mark.PASS, {"offset_h": 0})
+    assert "it is 12:00 GMT: closed" in found.what
 
 
 def test_a_locale_without_utf_8_is_warned_of(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,9 @@ def test_an_inspecting_proxy_is_named_and_allowed_or_not(hospital: Hospital, tmp
     found = hospital.ask("tls")
     assert (found.mark, found.code) == (Mark.WARN, "inspecting")
     assert "'Klinikum Inspection CA'" in found.what
+    found = hospital.ask("server-certificate")
+    assert (found.mark, found.figures) == (Mark.SKIP, {})
+    assert "an inspecting proxy shows its own certificate" in found.what
 
 
 def test_an_extra_authority_that_is_none_is_told(hospital: Hospital, tmp_path: Path) -> None:
@@ -157,7 +160,10 @@ def test_whatever_a_server_says_its_time_is(date: str) -> None:
         assert ahead_s == 0.5
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, "no-fleet"), (502, "nobody-behind"), (500, "no-fleet")])
+STRANGE_ANSWERS = [(200, "no-fleet"), (403, "no-fleet"), (404, "no-fleet"), (500, "no-fleet"), (502, "nobody-behind")]
+
+
+@pytest.mark.parametrize(("status", "code"), STRANGE_ANSWERS)
 def test_where_flower_does_not_answer_the_coordinator_is_told(hospital: Hospital, status: int, code: str) -> None:
     hospital.gateway.fleet = status
     found = hospital.ask("fleet-api")

@@ -80,7 +80,7 @@ def tls_server_in(folder):
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # who does not trust it hangs up
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.status, server.seen, server.behind_s, server.ca = 404, [], 0.0, ca
+    server.status, server.seen, server.behind_s, server.ca = 401, [], 0.0, ca
     server.address = f"127.0.0.1:{server.server_port}"
     with serving(server):
         yield server

@@ -15,9 +15,7 @@ def no_proxy_around(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("status", [200, 401, 404, 500])
-def test_any_answer_of_the_server_counts(tls_server, status):
-    tls_server.status = status
+def test_flowers_answer_to_a_caller_without_a_key_counts(tls_server):
     reached = reacher(tls_server.address, tls_server.ca)()
     assert tls_server.seen == ["/v1/fleet/send-node-heartbeat"]
     assert reached.certificate_left_s == pytest.approx(20 * 86400, abs=600)
@@ -27,6 +25,13 @@ def test_any_answer_of_the_server_counts(tls_server, status):
 def test_a_gateway_with_nobody_behind_it_does_not(tls_server, status):
     tls_server.status = status
     with pytest.raises(UnreachableError, match=str(status)):
+        reacher(tls_server.address, tls_server.ca)()
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 500])
+def test_a_firewalls_page_or_another_server_does_not(tls_server, status):
+    tls_server.status = status
+    with pytest.raises(UnreachableError, match=f"answers {status}, which is not Flower's answer"):
         reacher(tls_server.address, tls_server.ca)()
 
 
@@ -41,6 +46,15 @@ def test_a_certificate_of_another_authority_is_not_reached(tls_server, tmp_path)
     with pytest.raises(UnreachableError, match="not trusted"):
         reacher(tls_server.address, other)()
     assert tls_server.seen == []
+
+
+def test_an_inspecting_proxys_certificate_is_not_taken_for_the_servers(tls_server, tmp_path):
+    consortium = tmp_path / "consortium.crt"
+    Authority.create("the consortium").save(consortium, tmp_path / "consortium.key")
+    assert reacher(tls_server.address, tls_server.ca, kit=consortium)().certificate_left_s is None
+    both = tmp_path / "roots.pem"
+    both.write_bytes(consortium.read_bytes() + tls_server.ca.read_bytes())
+    assert reacher(tls_server.address, both, kit=tls_server.ca)().certificate_left_s is not None
 
 
 def test_a_certificate_for_another_host_is_not_reached(tls_server):
@@ -84,7 +98,7 @@ def test_one_missed_heartbeat_is_forgiven_and_two_are_not(tls_server):
     assert is_reached(heartbeat)
     heartbeat.refresh()
     assert not is_reached(heartbeat)
-    tls_server.status = 404
+    tls_server.status = 401
     heartbeat.refresh()
     assert is_reached(heartbeat)
 

@@ -11,6 +11,7 @@ from client.monitoring.start import start_monitoring as watch_site
 from client.monitoring.start import watched_if_possible
 from client.privacy.ledger import Entry, Ledger
 from common.health_probe import probe
+from common.identity.certificates import Authority
 from server.monitoring.start import start_monitoring as watch_server
 
 FAST_S = 0.2
@@ -28,7 +29,7 @@ def test_a_site_that_reaches_the_server_is_well_and_one_that_lost_it_is_not(join
         figures = scrape(found.metrics_port)
         assert figures["gliofed_client_healthy"] == {(("check", "server"),): 0, (("check", "supernode"),): 1}
         assert figures["gliofed_part_read"][(("part", "server"),)] == 0
-        tls_server.status = 404
+        tls_server.status = 401
         eventually(lambda: probe(health) == "SERVING")
 
 
@@ -67,6 +68,17 @@ def test_a_sites_figures_are_those_of_its_disk(joined, tls_server, scrape, event
     )
     assert figures["gliofed_client_certificate_left_seconds"][(("certificate", "authority"),)] > 3000 * 86400
     assert 0 < one["gliofed_client_disk_free_bytes"] < one["gliofed_client_disk_size_bytes"]
+
+
+def test_the_days_of_an_inspecting_proxys_certificate_are_nobodys_figure(joined, tls_server, tmp_path, monkeypatch):
+    inspection = tmp_path / "inspection.crt"
+    inspection.write_bytes(tls_server.ca.read_bytes())
+    place = joined(tls_server)
+    Authority.create("the consortium").save(place.ca, tmp_path / "consortium.key")
+    monkeypatch.setattr("client.monitoring.start.root_certificates", lambda site: inspection)
+    with watch_site(place, lambda: True) as found:
+        found.heartbeat.refresh()
+        assert found.heartbeat.latest().certificate_left_s is None
 
 
 def test_no_figure_holds_a_path_or_an_identifier(joined, tls_server, scrape, eventually):

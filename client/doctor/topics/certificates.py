@@ -51,6 +51,8 @@ def server_certificate(around: Surroundings) -> Finding:
     seen = around.look
     if seen.certificate is None or (seen.problem and seen.problem != "expired"):
         raise NotCheckedError("no certificate of the server was seen")
+    if not seen.from_kit:
+        raise NotCheckedError("an inspecting proxy shows its own certificate in the server's place")
     renew = "ask the coordinator to run `gliofed-server renew`; nothing has to be done here"
     return _days("the server's certificate", seen.certificate, around.now(), renew)
 

@@ -20,7 +20,7 @@ from common.sequences import STRUCTURAL, Sequence
 PERSONAL, DUPLICATE = "personal", "duplicate"
 LOOK = "run `gliofed-client check`, which names each file and its remedy"
 MOST_FACES = 50
-"""Cases that are looked at for a face, spread over all: it takes about a second each."""
+"""Cases that are looked at for a face, spread over all: it takes about a second a scan."""
 
 
 def catalog(around: Surroundings) -> Finding:
@@ -101,25 +101,42 @@ def _plainly(key: str) -> str:
 
 def faces(around: Surroundings) -> Finding:
     """Whether whole-head volumes still have a face."""
-    from client.data.checks.reading import UnreadableError, read_scan
-
     cases = _spread([case for case in around.catalog.cases if _structural(case)])
     if not cases:
         raise NotCheckedError("there is no structural scan")
-    found = []
+    found, looked = [], 0
     for number, case in enumerate(cases, start=1):
-        try:
-            scan = read_scan(case.images[_structural(case)[0]])
-        except UnreadableError:
-            continue  # which another check tells
-        if scan.data is not None and shows_face(scan.data, scan.canonical):
+        face = _face(case)
+        if face is not None:
+            looked += 1
+        if face:
             found.append(case)
         around.on_progress(number, len(cases))
+    if not looked:
+        raise NotCheckedError("no structural scan can be read")
     if not found:
-        return passed(f"no face in the {len(cases)} cases looked at", looked_at=len(cases))
-    what = f"{len(found)} of {len(cases)} cases looked at seem to show a face, such as {found[0].case}"
+        return passed(f"no face in the {looked} cases looked at", looked_at=looked)
+    what = f"{len(found)} of {looked} cases looked at seem to show a face, such as {found[0].case}"
     remedy = "deface or skull-strip them; scans stay here either way, but a model can learn what it is shown"
-    return warned("faces", what, remedy, faces=len(found), looked_at=len(cases))
+    return warned("faces", what, remedy, faces=len(found), looked_at=looked)
+
+
+def _face(case: CatalogCase) -> bool | None:
+    """Say whether any structural scan of a case shows a face; None where none can be read, as another check tells."""
+    from client.data.checks.reading import UnreadableError, read_scan
+
+    judged = None
+    for sequence in _structural(case):
+        try:
+            scan = read_scan(case.images[sequence])
+        except UnreadableError:
+            continue
+        if scan.data is None:
+            continue
+        judged = shows_face(scan.data, scan.canonical)
+        if judged:
+            return True
+    return judged
 
 
 def _structural(case: CatalogCase) -> list[Sequence]:

@@ -6,6 +6,7 @@ import locale
 import platform
 import socket
 import sys
+from datetime import timedelta
 from importlib import metadata
 
 from client.doctor.check import Check, Topic
@@ -18,6 +19,7 @@ from common.study import code_version
 FLOWER, TORCH, PYTHON = "1.41.", "2.13.", (3, 11)
 UNIT = "gliofed-client.service"
 UNIT_FOLDERS = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+UTC_NAMES = ("UTC", "UCT", "Universal")
 LOOPBACK = "127.0.0.1"
 
 
@@ -117,14 +119,12 @@ def time_zone(around: Surroundings) -> Finding:
         return warned("encoding", "the locale is not UTF-8, so file names may be misread", "set LANG=C.UTF-8")
     if policy.hours is None:
         return passed("the policy names no hours")
-    offset = now.utcoffset()
-    if not offset:
+    if now.tzname() in UTC_NAMES:  # London's offset is 0 as well, in winter
         what = f"policy.hours is {policy.hours} by the machine's clock, whose zone is UTC"
         return warned("utc", what, "set TZ for the client, such as TZ=Europe/Berlin, unless UTC is meant")
     state = "open" if policy.is_open(now.time()) else "closed"
-    return passed(
-        f"policy.hours is {policy.hours}, it is {now:%H:%M %Z}: {state}", offset_h=offset.total_seconds() / 3600
-    )
+    offset_h = (now.utcoffset() or timedelta()).total_seconds() / 3600
+    return passed(f"policy.hours is {policy.hours}, it is {now:%H:%M %Z}: {state}", offset_h=offset_h)
 
 
 TOPIC = Topic(

@@ -12,6 +12,7 @@ from client.doctor.finding import Finding, NotCheckedError, failed, passed, warn
 from client.doctor.look import Look
 from client.doctor.surroundings import Surroundings
 from client.doctor.topics.certificates import CERTIFICATES
+from client.monitoring.heartbeat import REFUSED
 from common.errors import FederationError
 
 AHEAD_S, BEHIND_S = 5.0, 305.0
@@ -107,7 +108,7 @@ def fleet(around: Surroundings) -> Finding:
         return failed(
             "nobody-behind", f"the server's gateway answers {status}: nobody is behind it", tell, status=status
         )
-    if status == 404 or status >= 500:
+    if status != REFUSED:
         return failed("no-fleet", f"what answers there is not Flower for sites ({status})", tell, status=status)
     return passed(f"Flower answers sites there ({status} to a caller without a key)", status=status)
 
