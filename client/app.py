@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
@@ -17,7 +17,7 @@ from client.consent.approvals import require_approval
 from client.consent.decisions import pinned_key
 from client.consent.offers import keep_offer
 from client.limits import require_disk, require_hours
-from client.privacy.audit_message import note_message
+from client.privacy.audit_message import Subject, note_message, sole_subject
 from client.privacy.outbound import allow_inventory, allow_planned, allow_update, check_kept, code_of
 from client.privacy.withdrawal import note_participation, withdrawn_from, withdrawn_patients
 from client.secure_phases import NOTHING_MAY_LEAVE, advertise, answer_phase
@@ -331,7 +331,9 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
     """Do the work; whatever goes wrong is logged here in full and leaves as a code."""
     try:
         message.content = unwrap(message.content)
+        subject = sole_subject(message.content)
         content = work()
+        _allow_still(message, context, subject)
     except Exception as error:
         if isinstance(error, GliofedError):
             log.warning("a message of the coordinator is answered with %s: %s", error.code, error)
@@ -339,6 +341,15 @@ def _guarded(message: Message, context: Context, work: Callable[[], RecordDict])
             log.exception("a message of the coordinator could not be answered")
         content = _error(context, error)
     return Message(wrap(_audited(message, context, content)), reply_to=message)
+
+
+def _allow_still(message: Message, context: Context, subject: Subject) -> None:
+    """Raise where consent was taken back, or the run stopped, while the answer was made: the answer stays here."""
+    config = load_site(_site_file(context))
+    if subject.study_digest is not None:
+        require_approval(config.workdir, config.policy, subject.study_digest)
+    if subject.run is not None and message.metadata.message_type.partition(".")[0] != MessageType.QUERY:
+        refuse_if_stopped(config.workdir, subject.run)
 
 
 def refuse(message: Message, context: Context, error: Exception, keep_plan: bool) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from flwr.app import ArrayRecord, Error, Message, RecordDict
 from client.config import load_site
 from client.consent.approvals import keep_approval, remove_approval
 from client.consent.decisions import approve as approve_plan
+from client.consent.decisions import revoke as revoke_plan
+from client.consent.decisions import stop as stop_here
 from client.consent.offers import offers
 from client.privacy.audit import AuditLog
 from client.privacy.audit_entry import Entry
@@ -155,6 +158,45 @@ def test_a_revoked_plan_ends_a_round_at_its_next_step_and_the_next_message_is_re
         "b: not-approved (generator round 2)",
     }
     assert [entry.code for entry in log_of(consortium, "b")] == ["ok", "not-approved", "not-approved"]
+
+
+@pytest.mark.parametrize(("taken_back", "code"), [("consent", "not-approved"), ("run", "stopped")])
+def test_what_is_taken_back_while_the_held_out_patients_are_scored_keeps_the_update_here(
+    consortium: Any,
+    tiny: SimpleNamespace,
+    sent: dict[int, list[RecordDict]],
+    taken_back: str,
+    code: str,
+) -> None:
+    study = tiny.make_study(**{"stages.generator": "rounds = 1\nlocal_steps = 3"})
+    plan = plan_of(study, tiny)
+    approve(consortium, plan)
+    configs = {site: load_site(consortium.sites[site]) for site in "ab"}
+
+    def builder(stage: Stage) -> Any:
+        def build_step(model: Any, place: Any) -> Any:
+            made, config = tiny.linear_step()(stage)(model, place), configs[place.site_name]
+            score = made.evaluate
+
+            def scoring(store: Any) -> Any:
+                if taken_back == "consent":
+                    revoke_plan(config, plan.digest)
+                else:
+                    stop_here(config, str(log_of(consortium, config.name)[0].run))
+                return score(store)
+
+            made.evaluate = scoring
+            return made
+
+        return build_step
+
+    assert consortium.run(study, bench=replace(tiny.bench, step_builder=builder)).status == "failed"
+    for site in "ab":
+        kinds = [(entry.kind, entry.code) for entry in log_of(consortium, site)]
+        ended = "revoked" if taken_back == "consent" else "stopped"
+        assert kinds[:3] == [("message", "ok"), (ended, None), ("message", code)]
+        assert not any(entry.tensors or entry.metrics for entry in log_of(consortium, site))
+    assert not any(set(content) - {ANSWER} for contents in sent.values() for content in contents)
 
 
 def test_an_error_with_a_path_and_a_patient_leaves_as_its_code_and_nothing_else(
