@@ -14,7 +14,8 @@ from client.consent.approvals import require_approval
 from client.privacy.masking import Masking
 from client.privacy.masking_checks import MaskingRefusalError
 from client.privacy.masking_state import KeptUpdate, MaskingFolder, Rules
-from client.privacy.outbound import allow_sum, allow_update, check_kept
+from client.privacy.outbound import Outgoing, allow_sum, allow_update, check_kept
+from client.privacy.policy_digest import policy_digest
 from client.privacy.withdrawal import withdrawn_from
 from client.site import Site
 from client.stopping import refuse_if_stopped
@@ -65,19 +66,22 @@ def advertise(
     masking = _masking(config, attempt)
     groups = {group: digest for group, digest in task.groups.items() if group != NORMS}
     received = given_by(task, groups | ({NORMS: norms} if norms else {}))
-    kept = masking.folder.update(received, site.cohort)
+    policy = policy_digest(config.policy)
+    kept = masking.folder.update(received, policy, site.cohort)
     leaving = None if site.approved is None else site.approved.leaving(task.stage)
     if kept is None:
+        if task.study.privacy.covers(task.stage) and masking.folder.update(received, None, site.cohort):
+            # training it once more would spend the patients' privacy twice
+            return _nothing(config)
         # counted before the round: whoever is withdrawn while it trains is in it, and is counted in the next
         withdrawn = withdrawn_from(config.workdir, task.run)
-        kept = replace(_allowed(train(), config.name, site.policy, task, leaving), withdrawn=withdrawn)
+        kept = replace(_allowed(train(), config.name, config.policy, task, leaving), withdrawn=withdrawn)
         masking.folder.forget_other_rounds()
-        masking.folder.keep_update(kept, received, site.cohort)
+        masking.folder.keep_update(kept, received, policy, site.cohort)
     outgoing = kept.outgoing
-    forms = {name: (form.dtype, form.shape) for name, form in declare(outgoing.tensors).items()}
-    check_kept(forms, outgoing.metrics, leaving)
+    _check_covered(outgoing, leaving)
     if not outgoing.patients:
-        return RecordDict({ANSWER: pack_text(Answer(site=config.name, code=NOTHING_MAY_LEAVE))})
+        return _nothing(config)
     advert = masking.advertise(attempt, _rules(task.study), outgoing.patients, received)
     answer = Answer(
         site=config.name,
@@ -113,9 +117,11 @@ def _masked(config: SiteConfig, boxes: Boxes) -> RecordDict:
     """Return the update: groups of several sites under masks, the site's own heads in clear where they may leave so."""
     masking = _masking(config, boxes.attempt)
     state = masking.folder.state()
-    kept = None if state is None else masking.folder.update(state.advert.received)
+    kept = None if state is None else masking.folder.update(state.advert.received, policy_digest(config.policy))
     if kept is None:
-        raise MaskingRefusalError("other-attempt", "no update of this round is kept here")
+        raise MaskingRefusalError("other-attempt", "no update of this round is kept here, or under another policy")
+    approved = require_approval(config.workdir, config.policy, boxes.attempt.study_digest)
+    _check_covered(kept.outgoing, None if approved is None else approved.leaving(boxes.attempt.stage))
     if withdrawn_from(config.workdir, boxes.attempt.run) != kept.withdrawn:
         raise MaskingRefusalError("patient-withdrawn", "a patient of this update was withdrawn; it stays here")
     words, signed = masking.mask(boxes, kept.by_group())
@@ -124,6 +130,16 @@ def _masked(config: SiteConfig, boxes: Boxes) -> RecordDict:
     answer = pack_text(Answer(site=config.name))
     arrays = {MASKED: pack_words(words), UPDATE: pack_tensors(clear)}
     return RecordDict({ANSWER: answer, AGAINST: pack_text(signed), **arrays})
+
+
+def _check_covered(outgoing: Outgoing, leaving: Leaving | None) -> None:
+    """Raise NotCoveredError where the plan that is approved now does not name all of a kept update."""
+    forms = {name: (form.dtype, form.shape) for name, form in declare(outgoing.tensors).items()}
+    check_kept(forms, outgoing.metrics, leaving)
+
+
+def _nothing(config: SiteConfig) -> RecordDict:
+    return RecordDict({ANSWER: pack_text(Answer(site=config.name, code=NOTHING_MAY_LEAVE))})
 
 
 def _masking(config: SiteConfig, attempt: Attempt) -> Masking:

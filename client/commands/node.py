@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def serve(
     from common import logs
     from common.processes.service import ended_by_signal
 
+    os.umask(0o077)  # what it keeps is its own user's to read
     logs.configure("info")
     place = SiteFolder(site)
 

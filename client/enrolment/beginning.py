@@ -60,6 +60,7 @@ def begin_site(site: SiteFolder, name: str, scans: Path) -> VerifyKey:
     text = TEXT.format(name=name, scans=json.dumps(str(scans.resolve())))
     parse_site(text, site.folder, origin="site.toml")
     public = create_site_key(site.key)
+    site.folder.chmod(0o700)  # whatever is kept below it later, by whichever program
     write_whole(site.toml, text.encode(), PRIVATE)  # it may come to hold the password of a proxy
     ask(site)
     return public

@@ -139,11 +139,12 @@ class MaskingFolder:
         """Write the attempt's state."""
         write_whole(self._state, state.model_dump_json().encode(), PRIVATE)
 
-    def keep_update(self, kept: KeptUpdate, received: Mapping[str, str], cohort: str) -> None:
-        """Keep what shall be summed, and from what and on which cases it was trained."""
+    def keep_update(self, kept: KeptUpdate, received: Mapping[str, str], policy: str, cohort: str) -> None:
+        """Keep what shall be summed, from what and on which cases it was trained, and the policy that allowed it."""
         outgoing = kept.outgoing
         facts = {
             "received": dict(received),
+            "policy": policy,
             "cohort": cohort,
             "withdrawn": kept.withdrawn,
             "groups": dict(kept.groups),
@@ -154,11 +155,12 @@ class MaskingFolder:
         }
         write_whole(self._update, save(outgoing.tensors, {FACTS: json.dumps(facts, sort_keys=True)}), PRIVATE)
 
-    def update(self, received: Mapping[str, str], cohort: str | None = None) -> KeptUpdate | None:
+    def update(self, received: Mapping[str, str], policy: str | None, cohort: str | None = None) -> KeptUpdate | None:
         """Return the kept update that was trained from what was received, None where there is none.
 
         Args:
             received: digests of what it must have been trained from.
+            policy: digest of the policy that must have allowed it; None where any will do.
             cohort: the cases that it must have been trained on; None where any will do.
         Raises:
             ReleaseError: where the file is damaged.
@@ -169,6 +171,8 @@ class MaskingFolder:
             with safe_open(self._update, framework="pt") as file:
                 facts = json.loads(file.metadata()[FACTS])
                 if facts["received"] != dict(received) or cohort not in (None, facts["cohort"]):
+                    return None
+                if policy not in (None, facts["policy"]):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             spent = None if facts["spent"] is None else Spent.model_validate(facts["spent"])

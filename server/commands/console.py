@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +61,7 @@ def console(
     from server.consortium.folder import Consortium
     from server.facts import superlink_fleet
 
+    os.umask(0o077)  # what it keeps is its own user's to read
     opened = Consortium.open(consortium)
     check_listening(host, certificate, key)
     settings = opened.settings

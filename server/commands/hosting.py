@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def serve(consortium: FolderArgument) -> None:
     from server.consortium.folder import Consortium
     from server.hosting.serving import serve as serve_consortium
 
+    os.umask(0o077)  # what it keeps is its own user's to read
     logs.configure("info")
     place = Consortium.open(consortium)
 

@@ -33,6 +33,7 @@ def begin_consortium(
         raise StudyError(f"{consortium.folder}: a consortium is there already; choose a new folder")
     signing = _signing_key(signing_key or consortium.signing_key)
     write_whole(consortium.signing_pub, signing.public.pem.encode())
+    consortium.folder.chmod(0o700)  # whatever is kept below it later, by whichever program
     authority = Authority.create(f"GlioFed {settings.name}")
     authority.save(consortium.ca, consortium.ca_key)
     authority.issue(settings.hosts, consortium.server_certificate, consortium.server_key)

@@ -54,6 +54,20 @@ def test_a_site_whose_policy_approves_everything_serves_nobody(
     assert "for simulations alone" in capsys.readouterr().err
 
 
+def test_what_the_programs_keep_is_for_their_own_user_alone(site: SiteFolder, consortium: Consortium) -> None:
+    for app, words in (
+        (client, ["serve", "--site", str(site.toml)]),
+        (server, ["serve", str(consortium.folder / "none")]),
+        (server, ["console", str(consortium.folder)]),
+    ):
+        before = os.umask(0o022)
+        try:
+            assert console.run(app, "gliofed", words) == 2
+            assert os.umask(0o022) == 0o077, words
+        finally:
+            os.umask(before)
+
+
 def test_a_second_serve_of_a_consortium_is_told_that_its_port_is_taken(
     consortium: Consortium, capsys: pytest.CaptureFixture[str]
 ) -> None:

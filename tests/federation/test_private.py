@@ -198,6 +198,26 @@ def test_a_site_whose_budget_is_spent_sits_out_of_a_secure_sum_without_fault(tin
     assert said == ["ok", BUDGET_EXHAUSTED, None] and not result.faults
 
 
+def test_a_private_sum_is_not_trained_for_again_because_the_policy_changed(
+    tiny: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = tiny.consortium
+    study = masked_study(consortium, tiny, "abcd", stages__generator="rounds = 1\nlocal_steps = 2")
+    mask, changed, path = secure_phases.Masking.mask, [], consortium.sites["c"]
+
+    def failing(self: Any, boxes: Any, groups: Any) -> Any:
+        if self.site == "b" and not changed:
+            changed.append(path.write_text(path.read_text() + "budget_delta = 1e-6\n"))
+            raise ConnectionError("the power failed")
+        return mask(self, boxes, groups)
+
+    monkeypatch.setattr(secure_phases.Masking, "mask", failing)
+    consortium.run(study, bench=bench)
+    (record,) = records(consortium)
+    assert record["sites"]["c"]["code"] == "nothing-may-leave"
+    assert len(Ledger(workdir(consortium, "c")).entries()) == 1
+
+
 def test_a_damaged_ledger_stops_private_training_at_that_site_alone(consortium: Any, tiny: Any, bench: Any) -> None:
     folder = workdir(consortium, "a") / "privacy"
     folder.mkdir()

@@ -23,10 +23,10 @@ from client.config import load_site
 from client.consent.approvals import keep_approval
 from client.privacy.withdrawal import withdraw_patient
 from client.training.tasks import Bench
-from common.approval.study_plan import SignedPlan
+from common.approval.study_plan import Leaving, SignedPlan
 from common.identity.signing import SigningKey
 from common.parcel import unwrap
-from common.roster_file import Roster, RosterSite
+from common.roster_file import Roster, RosterSite, load_roster
 from common.secure.signatures import sign
 from common.sequences import Sequence
 from common.study import Study
@@ -544,6 +544,51 @@ def test_a_patient_who_is_withdrawn_before_the_update_leaves_is_in_no_sum(
     assert counts[-1] == 2
     (entry,) = json.loads((result.out / "withdrawn.json").read_text())
     assert (entry["site"], entry["patients"], entry["rounds"]) == ("c", 1, [])
+
+
+# ---- a policy or a plan that changes meanwhile
+
+
+@pytest.mark.parametrize("moment", ["keep_words", "abandon"])
+def test_an_update_is_not_summed_under_another_policy_than_it_was_kept_under(
+    tiny: SimpleNamespace,
+    trained: list[Any],
+    losing: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """Changed before its masks, or before another attempt."""
+    consortium = add_sites(tiny, SITES[:3], policy=IN_CLEAR)
+    path, done = consortium.sites["c"], getattr(Transcript, moment)
+
+    def changing(*given: Any) -> Any:
+        path.write_text(path.read_text().replace(IN_CLEAR, ""))
+        return done(*given)
+
+    monkeypatch.setattr(Transcript, moment, changing)
+    losing({"masked": ["b"]}, times=1)
+    result = consortium.run(secure_study(tiny, SITES[:3]))
+    assert result.status == "complete" and result.faults == ()
+    (record,) = records(result.out)
+    assert record["sites"]["c"]["withheld"] == ["domain/c:T1"]
+    assert [site for site, *_ in trained].count("c") == 2
+
+
+def test_no_update_is_masked_that_the_plan_approved_now_does_not_name(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consortium = add_sites(tiny, SITES[:4])
+    own = load_site(consortium.sites["c"])
+
+    def approved(workdir: Path, *_: Any) -> Any:
+        nothing = Leaving({}, frozenset())
+        narrow = workdir == own.workdir
+        return SimpleNamespace(roster=load_roster(own.roster), leaving=lambda stage: nothing) if narrow else None
+
+    monkeypatch.setattr(secure_phases, "require_approval", approved)
+    result = consortium.run(secure_study(tiny, SITES[:4]))
+    assert result.status == "complete"
+    assert [str(fault) for fault in result.faults] == ["c: not-covered (generator round 1)"]
 
 
 def test_a_patient_who_is_withdrawn_after_the_masks_has_touched_that_round(

@@ -23,7 +23,8 @@ from tests.identity.conftest import HOST, Register, World
 
 def test_a_sites_key_and_settings_are_for_their_owner_alone(world: World) -> None:
     site = world.site("hospital-a")
-    assert {path.stat().st_mode & 0o077 for path in (site.key, site.toml)} == {0}
+    assert {path.stat().st_mode & 0o077 for path in (site.key, site.toml, site.folder)} == {0}
+    assert world.consortium.folder.stat().st_mode & 0o077 == 0
     assert site.config.policy.single_owner_heads_in_clear is False
     assert (site.config.signing_key, site.config.roster) == (site.key, site.roster)
 

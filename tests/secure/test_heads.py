@@ -43,8 +43,11 @@ def test_a_head_that_was_trained_privately_leaves_with_what_it_cost(spent):
 def test_what_a_private_round_cost_is_kept_with_its_update(secure, spent):
     folder = MaskingFolder.of(secure.root, secure.attempt_of())
     kept = KeptUpdate(outgoing(spent), {"shared": ("trunk.weight",), HEAD: ("heads.a:T1.weight",)})
-    folder.keep_update(kept, {"shared": "3" * 64}, "c" * 64)
-    again = folder.update({"shared": "3" * 64}, "c" * 64)
+    received, policy = {"shared": "3" * 64}, "f" * 64
+    folder.keep_update(kept, received, policy, "c" * 64)
+    again = folder.update(received, policy, "c" * 64)
     assert again.outgoing.spent == spent and set(again.by_group()) == {"shared", HEAD}
-    assert folder.update({"shared": "4" * 64}) is None
-    assert folder.update({"shared": "3" * 64}, "d" * 64) is None, "other cases are trained on anew"
+    assert folder.update({"shared": "4" * 64}, policy) is None
+    assert folder.update(received, policy, "d" * 64) is None, "other cases are trained on anew"
+    assert folder.update(received, "e" * 64) is None, "another policy may not let it leave"
+    assert folder.update(received, None) is not None
