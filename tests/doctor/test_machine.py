@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from datetime import UTC, datetime
 from importlib import metadata
@@ -103,6 +104,12 @@ def test_a_plan_of_other_code_asks_for_that_version(hospital: Hospital) -> None:
     assert (found.mark, found.code) == (Mark.FAIL, "other-code")
     assert "9.9.9+abc" in found.what
     assert "install the version" in found.remedy
+
+
+def test_without_any_plan_nobody_says_which_code_is_wanted(hospital: Hospital) -> None:
+    shutil.rmtree(hospital.site.work / "approvals")
+    found = hospital.ask("code")
+    assert (found.mark, found.what) == (Mark.SKIP, "not checked: no plan says which version is wanted")
 
 
 def test_where_systemd_rules_the_unit_is_installed_then_enabled(hospital: Hospital) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from importlib import metadata
 
 from client.doctor.check import Check, Topic
-from client.doctor.finding import Finding, failed, passed, warned
+from client.doctor.finding import Finding, NotCheckedError, failed, passed, warned
 from client.doctor.surroundings import Surroundings
 from common.console import count
 from common.errors import GliofedError, StudyError
@@ -89,6 +89,8 @@ def code(around: Surroundings) -> Finding:
     from client.consent.approvals import approved
 
     plans = {plan.digest: plan for plan in (*approved(around.config.workdir), *([around.plan] if around.plan else []))}
+    if not plans:
+        raise NotCheckedError("no plan says which version is wanted")
     other = [plan for plan in plans.values() if plan.code_version != code_version()]
     if other:
         named = ", ".join(sorted({plan.code_version for plan in other}))
