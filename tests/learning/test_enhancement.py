@@ -17,7 +17,7 @@ from .conftest import HELD_OUT, study_of
 SPREAD = 'synthesiser = "flow"\nsolver = "midpoint"\nsampling_steps = 2\nsamples = 50'
 SPREAD_PATIENTS = 6
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def drawings(hospital, more: str, patients: int):
