@@ -33,6 +33,9 @@ from simulations.deployment.deployment import free_port
 START_S = 120.0
 
 
+pytestmark = pytest.mark.slow  # MLflow takes half a minute to start
+
+
 @pytest.fixture(scope="module")
 def tracked(played: Consortium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A copy of the consortium whose MLflow runs, as `gliofed-server tracking` runs it, and what was mirrored first."""

@@ -82,6 +82,7 @@ def everything(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_an_install_an_upgrade_that_fails_one_that_does_not_and_the_way_back(install, tmp_path):
     status, said = install(write_wheelhouse(tmp_path / "one", "0.1.0"), "client")
     assert status == 0, said
