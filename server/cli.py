@@ -74,7 +74,7 @@ def verify(
 @app.command(epilog=console.epilog(f"{PROGRAM} status RUN"))
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
     """Say where a run stands: stage, round, sites, faults, what was asked of it. Changes nothing."""
-    from server.steering import status as status_of
+    from server.operation.steering import status as status_of
 
     facts = status_of(run)
     if as_json:
@@ -99,7 +99,7 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
 @app.command(epilog=console.epilog(f"{PROGRAM} pause RUN"))
 def pause(run: RunArgument) -> None:
     """Let a run stand still at its next safe point: between two answers, or two rounds."""
-    from server.steering import pause as pause_run
+    from server.operation.steering import pause as pause_run
 
     console.print_line(pause_run(run))
 
@@ -113,7 +113,7 @@ def resume(
     source: Annotated[Path, typer.Option("--app", help="GlioFed's source folder, which Flower ships.")] = Path(),
 ) -> None:
     """Lift a pause; where nobody drives the run any more, submit it again, to go on after its last round."""
-    from server.steering import resume as resume_run
+    from server.operation.steering import resume as resume_run
 
     console.print_line(resume_run(run, superlink, source))
 
@@ -121,7 +121,7 @@ def resume(
 @app.command(epilog=console.epilog(f"{PROGRAM} stop RUN"))
 def stop(run: RunArgument) -> None:
     """End a run for good, at the sites as well. What counts stands; the run is incomplete."""
-    from server.steering import stop as stop_run
+    from server.operation.steering import stop as stop_run
 
     console.print_line(stop_run(run))
 
@@ -140,7 +140,7 @@ def withdraw(
     A patient is withdrawn at the site, by `gliofed-client withdraw`; a run that goes on hears of it with the site's
     next answer, one that is over by `--patients`, which takes their number alone.
     """
-    from server.steering import withdraw as withdraw_site
+    from server.operation.steering import withdraw as withdraw_site
 
     entry = withdraw_site(run, site, patients)
     if as_json:

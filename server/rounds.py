@@ -44,8 +44,8 @@ from server.one_round import OneRound, Outcome
 from server.registry import write_release
 from server.result import COMPLETE, FAILED, INCOMPLETE, STOPPED, WITHDRAWN, RunResult, SiteFault
 from server.roster import Roster, admitted_nodes, call_roll
-from server.secure_round import SecureRound, SecureSumError
-from server.secure_transcript import forget_transcripts
+from server.secure.round import SecureRound, SecureSumError
+from server.secure.transcript import forget_transcripts
 from server.stages import ModelBuilder, StageModel, open_stage
 
 ABSENT = frozenset({BUSY, LATE, UNREACHABLE, OUTSIDE_HOURS})

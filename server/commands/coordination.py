@@ -66,7 +66,7 @@ def run(
     The sites answer once a person there has approved the plan. Prints the run's folder.
     """
     from server.consortium.folder import Consortium
-    from server.starting import start_run
+    from server.operation.starting import start_run
 
     started = start_run(Consortium.open(consortium), study, run)
     if as_json:
@@ -87,12 +87,12 @@ def watch(
     A terminal shows one picture, a pipe gets a line for each change. Ends with the run's own exit code: 0 complete,
     6 incomplete, 7 failed, 4 where its journal is damaged.
     """
-    from server.watching import exit_code
-    from server.watching import watch as watch_run
+    from server.operation.watching import exit_code
+    from server.operation.watching import watch as watch_run
 
     changes = watch_run(run, every)
     if sys.stdout.isatty() and not as_json:
-        from server.watch_view import follow
+        from server.operation.watch_view import follow
 
         last = follow(changes)
     else:
@@ -153,7 +153,7 @@ def promote(
 def _write_down(changes: Iterable[RunFacts], as_json: bool) -> RunFacts:
     """Print each change as a line, or as lines for people; return the last."""
     from server.facts import plain
-    from server.watching import lines
+    from server.operation.watching import lines
 
     before: RunFacts | None = None
     for now in changes:

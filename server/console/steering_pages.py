@@ -12,12 +12,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from common.errors import GliofedError
 from common.logs import logger
-from server import steering
 from server.console.actions import What
 from server.console.pages import render
 from server.console.screens import may, run_named
 from server.console.visits import Checked, Operating, Visit, text_of
 from server.facts import RunFacts
+from server.operation import steering
 
 log = logger(__name__)
 router = APIRouter()

@@ -15,7 +15,7 @@ from server.consortium.folder import Consortium
 from server.facts.site_in_run import SiteInRun, sites_in_run
 from server.journal import Journal, copies
 from server.journal.journal import FILE, NotBegunError
-from server.steering import state_of
+from server.operation.steering import state_of
 
 NOT_BEGUN, DAMAGED = "not-begun", "damaged"
 """States of a folder whose journal is not there yet, or cannot be read."""

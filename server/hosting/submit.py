@@ -13,7 +13,7 @@ from server.consortium.folder import Consortium
 from server.hosting.bundle import BundleCard, read_bundle, unset_run_config
 from server.hosting.hub import APP_ID
 from server.hosting.superlink import flower_environment
-from server.launch import submit as hand_over
+from server.operation.launch import submit as hand_over
 
 RESUME = "resume"
 

@@ -16,8 +16,8 @@ from server.journal.journal import LOCK
 from server.journal.lease import Lease
 from server.monitoring import metrics
 from server.monitoring.journalled import Journalled, Stamp, has_begun, last_written, read_journal, stamp_of
+from server.operation.steering import state_of
 from server.result import COMPLETE, FAILED, INCOMPLETE
-from server.steering import state_of
 
 log = logger(__name__)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from common.records import OK
 from common.settings.stages import Stage
 from server.journal import Journal, copies
-from server.steering import state_of
+from server.operation.steering import state_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

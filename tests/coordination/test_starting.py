@@ -20,8 +20,8 @@ from server.consortium.folder import Consortium
 from server.hosting.bundle import read_bundle, write_bundle
 from server.hosting.submit import planned_run_config
 from server.journal import Journal
-from server.starting import resume_hosted, start_run
-from server.steering import resume
+from server.operation.starting import resume_hosted, start_run
+from server.operation.steering import resume
 from server.study_text import to_toml
 
 handed: list[Mapping[str, Any]] = []
@@ -104,8 +104,8 @@ def test_a_run_that_has_begun_is_resumed_in_its_consortium_and_not_begun_again(
     assert resume_hosted(planned.consortium, out, hand_over).endswith("goes on as Flower's run 7")
     with Journal.look_into(out) as journal:
         assert handed == [{**journal.settings, "resume": True}]
-    monkeypatch.setattr("server.starting.submit", hand_over)
-    monkeypatch.setattr("server.starting.resume_hosted", lambda home, run: f"{home.settings.name} {run.name}")
+    monkeypatch.setattr("server.operation.starting.submit", hand_over)
+    monkeypatch.setattr("server.operation.starting.resume_hosted", lambda home, run: f"{home.settings.name} {run.name}")
     assert resume(out, None, Path()) == "north arithmetic"
 
 
@@ -115,7 +115,7 @@ def test_the_verb_prints_the_folder_and_hands_nothing_over_where_no_superlink_is
     words = ["run", str(planned.study), str(planned.consortium.folder), "--json"]
     assert console.run(app, "gliofed-server", words) == FederationError.exit_code
     assert "flwr run" in capsys.readouterr().err
-    monkeypatch.setattr("server.starting.start_run.__defaults__", (None, hand_over))
+    monkeypatch.setattr("server.operation.starting.start_run.__defaults__", (None, hand_over))
     assert console.run(app, "gliofed-server", words) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["run"], said["plan"], said["flower_run"]) == ("arithmetic", planned.digest, 7)

@@ -20,8 +20,8 @@ from server.events import RoundFinished
 from server.facts import run_facts
 from server.facts.run_facts import AlarmFacts, RunFacts
 from server.facts.site_in_run import SiteInRun
-from server.watch_view import picture
-from server.watching import duration, headline, lines, watch
+from server.operation.watch_view import picture
+from server.operation.watching import duration, headline, lines, watch
 from simulations.chaos.arithmetic import BENCH, open_cached
 
 

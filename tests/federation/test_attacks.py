@@ -28,8 +28,8 @@ from common.parameters import SHARED
 from common.sequences import STRUCTURAL, Domain, Sequence
 from common.settings.stages import Stage
 from server.cli import PROGRAM, app
+from server.operation.steering import withdraw
 from server.result import RunResult
-from server.steering import withdraw
 from simulations.federation import run_federation
 
 SHAPE = (3, 32, 48)

@@ -17,7 +17,7 @@ from server.cli import PROGRAM, app
 from server.events import RoundFinished, RoundStarted, SiteAnswered, SiteProgress, StageFinished
 from server.journal import Journal
 from server.journal.requests import Request
-from server.launch import run_config, submit
+from server.operation.launch import run_config, submit
 
 WHERE = Path("run")
 
@@ -69,7 +69,7 @@ def test_a_stop_that_nobody_was_there_to_act_on_reaches_the_sites_by_a_resume(
     assert server("stop", out) == 0 and "gliofed-server resume" in capsys.readouterr().out
     assert server("resume", out) == 6 and "nobody drives the run" in capsys.readouterr().err
     monkeypatch.setattr(
-        "server.launch.submit", lambda settings, *_: consortium.run(study, resume=settings["resume"]).status
+        "server.operation.launch.submit", lambda settings, *_: consortium.run(study, resume=settings["resume"]).status
     )
     assert server("resume", out, "--superlink", "consortium") == 0 and capsys.readouterr().out == "incomplete\n"
     for site in ("a", "b"):
@@ -198,7 +198,7 @@ def test_a_run_that_nobody_drives_is_submitted_again_as_its_journal_holds_it(
         submitted.append(given)
         return "taken"
 
-    monkeypatch.setattr("server.launch.submit", told)
+    monkeypatch.setattr("server.operation.launch.submit", told)
     out = consortium.root / WHERE
     assert server("resume", str(out), "--superlink", "consortium", "--app", "/opt/gliofed") == 0
     assert capsys.readouterr().out == "taken\n"
@@ -221,7 +221,7 @@ def test_a_run_configuration_is_written_as_flower_reads_it(tmp_path: Path, monke
     flower = tmp_path / "flwr"
     flower.write_text('#!/bin/sh\necho "$@"\n')
     flower.chmod(0o755)
-    monkeypatch.setattr("server.launch.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr("server.operation.launch.sys.executable", str(tmp_path / "python"))
     said = submit(settings, "consortium", Path("/opt/gliofed"))
     assert said.startswith("run /opt/gliofed consortium --run-config out=")
     flower.write_text('#!/bin/sh\necho "no such connection" >&2\nexit 1\n')

@@ -34,7 +34,7 @@ from server.approval.make_plan import make_plan
 from server.events import RoundFinished
 from server.journal import Journal
 from server.result import SiteFault
-from server.secure_transcript import Transcript
+from server.secure.transcript import Transcript
 from server.study_text import to_toml
 from simulations.federation import run_federation
 from simulations.grid import InProcessGrid

@@ -95,7 +95,7 @@ def test_a_round_is_as_old_as_the_round_before_it_and_pauses_do_not_age_it(runs,
     os.utime(plan, (an_hour_ago, an_hour_ago))
     age = figures(runs)["open_round_age_seconds"]["now", "generator"]
     assert age == pytest.approx(3600, abs=5)
-    from server.steering import pause, resume
+    from server.operation.steering import pause, resume
 
     pause(journal.out)
     found = figures(runs)

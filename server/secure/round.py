@@ -41,10 +41,10 @@ from server.aggregation.secure import MaskedSum
 from server.events import Listener, SiteAnswered, ignore
 from server.one_round import OneRound, Outcome
 from server.result import SiteFault
-from server.secure_answers import SecureAnswers
-from server.secure_outcome import SUM, SecureOutcome
-from server.secure_phase import Phase, good_answer
-from server.secure_transcript import Agreed, Masked, Shares, Shown, Traffic, Trained, Transcript
+from server.secure.answers import SecureAnswers
+from server.secure.outcome import SUM, SecureOutcome
+from server.secure.phase import Phase, good_answer
+from server.secure.transcript import Agreed, Masked, Shares, Shown, Traffic, Trained, Transcript
 
 log = logger(__name__)
 

@@ -14,7 +14,7 @@ from server.aggregation.secure import MaskedSum
 from server.aggregation.weighted import SpooledUpdate
 from server.one_round import Outcome
 from server.result import SiteFault
-from server.secure_transcript import Traffic, Trained, Transcript
+from server.secure.transcript import Traffic, Trained, Transcript
 
 SUM = "sum"
 """Name of the one update that a secure sum becomes; the aggregation takes it as it would a site's."""

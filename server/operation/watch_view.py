@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from common import console
 from server.facts import RunFacts
-from server.watching import headline
+from server.operation.watching import headline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from common.logs import logger
 from common.records import ANSWER, OK, Answer, WireError, read_text, size_bytes
 from server.exchange import Exchange, Patience, Reply
-from server.secure_transcript import Traffic
+from server.secure.transcript import Traffic
 
 log = logger(__name__)
 Taken = TypeVar("Taken")

@@ -11,7 +11,7 @@ from server.consortium.folder import consortium_of
 from server.contract import contract_of
 from server.journal import Journal
 from server.journal.requests import Request
-from server.launch import resubmit
+from server.operation.launch import resubmit
 from server.result import COMPLETE, STOPPED
 
 
@@ -48,7 +48,7 @@ def resume(out: Path, superlink: str | None, app: Path) -> str:
         if journal.driven:
             return f"run {journal.run} goes on"
     if superlink is None and (home := consortium_of(out)) is not None:
-        from server.starting import resume_hosted
+        from server.operation.starting import resume_hosted
 
         return resume_hosted(home, out)
     if superlink is None:

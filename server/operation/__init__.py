@@ -1,0 +1,1 @@
+"""What people at the coordinator do to runs from outside: start, watch, pause, stop, submit again."""
