@@ -15,7 +15,7 @@ quieten_flower()
 from flwr.app import Context, Message, RecordDict  # noqa: E402  (Flower reads its environment when it is imported)
 from flwr.clientapp import ClientApp  # noqa: E402
 
-from client.app import SITE_KEY  # noqa: E402
+from client.answers.site_file import SITE_KEY  # noqa: E402
 from client.app import app as real_client  # noqa: E402
 from client.monitor import StepDone, watching  # noqa: E402
 from common.errors import FederationError, StudyError  # noqa: E402

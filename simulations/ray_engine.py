@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from client.app import SITE_KEY
+from client.answers.site_file import SITE_KEY
 from common.errors import FederationError
 from common.study import load_study
 from simulations.roster import Seat, write_rosters

@@ -143,6 +143,8 @@ def _status(completion: Completion) -> str:
     bbb = completion.bbb
     if bbb.status == "indeterminate":
         return f"Blood-brain barrier indeterminate: {bbb.reason}"
-    plus, minus = bbb.consistency_enhancing, bbb.consistency_non_enhancing
+    figure, plus, minus = "share of slices", bbb.consistency_enhancing, bbb.consistency_non_enhancing
+    if bbb.decided_by == "means":  # the shares are equal then, and would seem to contradict the status
+        figure, plus, minus = "mean over slices", bbb.mean_enhancing, bbb.mean_non_enhancing
     chance = "" if bbb.probability is None else f"; calibrated probability of disruption {bbb.probability:.2f}"
-    return f"Blood-brain barrier {bbb.status} (consistency {plus:.2f} if disrupted, {minus:.2f} if intact{chance})"
+    return f"Blood-brain barrier {bbb.status} ({figure} {plus:.2f} if disrupted, {minus:.2f} if intact{chance})"

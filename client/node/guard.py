@@ -16,7 +16,10 @@ from types import ModuleType
 from flwr.app import Context, Message
 from flwr.supernode.runtime import run_clientapp as flower
 
-from client.app import SITE_KEY, OtherCodeError, app, refuse
+from client.answers.opened import OtherCodeError
+from client.answers.question import refuse
+from client.answers.site_file import SITE_KEY
+from client.app import app
 from client.config import load_site
 from client.consent.approvals import NotApprovedError, approved
 from client.node.handover import TOKEN

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from client.privacy.audit_entry import FIRST, MAX_LINE_BYTES, AuditError, Entry, digest_of, read_entry
-from common.errors import GliofedError
+from common.errors import GliofedError, PolicyError
 from common.files import PRIVATE, make_folder, write_whole
 from common.records import Digest
 from common.settings.frozen import Frozen
@@ -51,15 +51,21 @@ class AuditLog:
         self.folder = workdir / FOLDER
         self.path = self.folder / FILE
 
-    def append(self, kind: str, **facts: Any) -> Entry:
+    def append(self, kind: str, allow: Callable[[], None] | None = None, **facts: Any) -> Entry:
         """Add an entry; it is on the disk on return.
 
+        Args:
+            allow: raises where the entry must not be; it is asked while nobody else can add one, so that no entry that
+                it forbids can follow the entry of what made it forbid.
         Raises:
             AuditError: where the log cannot be written, or lines of it are lost.
+            PolicyError: what `allow` raises.
         """
         try:
             make_folder(self.folder)
             with self._locked():
+                if allow is not None:
+                    allow()
                 if not self.path.exists() and self._head() == Head():
                     self._keep(Head())
                 tail = self._tail(self._head())
@@ -70,7 +76,7 @@ class AuditLog:
         except OSError as error:
             raise self._broken(f"cannot be written ({error.strerror})") from None
         except GliofedError as error:
-            raise error if isinstance(error, AuditError) else self._broken(str(error)) from None
+            raise error if isinstance(error, PolicyError) else self._broken(str(error)) from None
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, the oldest first, each verified; see `verify`."""

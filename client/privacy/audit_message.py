@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,17 @@ class Subject(BaseModel):
     round: int | None = None
 
 
-def note_message(workdir: Path, asked: Message, content: RecordDict) -> Entry:
-    """Write down `content` as the answer to a message, before it leaves. Raises AuditError."""
+def note_message(workdir: Path, asked: Message, content: RecordDict, allow: Callable[[], None] | None = None) -> Entry:
+    """Write down `content` as the answer to a message, before it leaves, unless `allow` raises in the last moment.
+
+    Raises:
+        AuditError: where it cannot be written.
+        PolicyError: what `allow` raises.
+    """
     subject = subject_of(asked.content)
     return AuditLog(workdir).append(
         "message",
+        allow,
         asked=asked.metadata.message_type,
         run=subject.run,
         study=subject.study_digest,

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from client.app import SITE_KEY
+from client.answers.site_file import SITE_KEY
 from client.node.supernode import GIVEN_UP
 from common.errors import FederationError
 from common.files import write_whole

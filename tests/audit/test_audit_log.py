@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from client.privacy.audit import AuditLog, Head
 from client.privacy.audit_entry import AuditError, Entry, read_entry
+from common.errors import PolicyError
 
 RUN = "0" * 16
 
@@ -234,3 +236,31 @@ def test_a_log_whose_writer_is_killed_again_and_again_stays_whole(tmp_path: Path
         counts.append(AuditLog(tmp_path).verify().count)
     AuditLog(tmp_path).append("message")
     assert 0 < counts[1] < counts[2] < AuditLog(tmp_path).verify().count
+
+
+def test_what_is_forbidden_in_the_last_moment_is_not_written_and_no_entry_follows_the_one_that_forbids(
+    tmp_path: Path,
+) -> None:
+    log, consent = AuditLog(tmp_path), tmp_path / "consent"
+
+    def allow() -> None:
+        if not consent.exists():
+            raise PolicyError("nobody approved")
+
+    def speak() -> None:
+        with suppress(PolicyError):
+            while True:
+                log.append("message", allow, run=RUN, asked="train", code="ok")
+
+    for _ in range(5):
+        consent.touch()
+        with ThreadPoolExecutor(3) as pool:
+            speaking = [pool.submit(speak) for _ in range(2)]
+            time.sleep(0.02)
+            consent.unlink()
+            log.append("revoked", plan="0" * 64)
+            for each in speaking:
+                each.result()
+        assert next(reversed(list(log.entries()))).kind == "revoked"
+    with pytest.raises(PolicyError, match="nobody approved"):
+        log.append("message", allow, run=RUN, asked="train", code="ok")

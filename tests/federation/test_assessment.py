@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import client.app
+import client.answers.assessment
 import server.assessment
 from client.app import make_app
 from client.assessment.examination import Examination, Observed
@@ -282,13 +282,13 @@ def asked_again(hospital: Hospital) -> None:
 def test_a_site_that_says_what_it_may_not_is_named_and_the_others_count(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any], code: str
 ) -> None:
-    honest = client.app.assess_once
+    honest = client.answers.assessment.assess_once
 
     def lying(site: Any, *others: Any) -> Findings:
         said = honest(site, *others)
         return said.model_copy(update=lie) if site.name == "b" else said
 
-    monkeypatch.setattr(client.app, "assess_once", lying)
+    monkeypatch.setattr(client.answers.assessment, "assess_once", lying)
     done = hospital.run()
     assert {site: each.code for site, each in hospital.dossier().sites.items()} == {"a": "ok", "b": code}
     assert set(hospital.dossier().matrix[0].sites) == {"a"} and done.status == "complete"

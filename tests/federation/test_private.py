@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from client import secure_phases
+from client.answers import secure_sum
 from client.cli import app
 from client.privacy import accountant
 from client.privacy.ledger import Ledger
@@ -166,7 +166,7 @@ def test_a_private_update_under_masks_is_paid_for_once_a_round_however_many_atte
 ) -> None:
     consortium = tiny.consortium
     study = masked_study(consortium, tiny, "abc", stages__generator="rounds = 2\nlocal_steps = 2")
-    mask, failed = secure_phases.Masking.mask, []
+    mask, failed = secure_sum.Masking.mask, []
 
     def failing(self: Any, boxes: Any, groups: Any) -> Any:
         if self.site == "b" and not failed:
@@ -174,7 +174,7 @@ def test_a_private_update_under_masks_is_paid_for_once_a_round_however_many_atte
             raise ConnectionError("the power failed")
         return mask(self, boxes, groups)
 
-    monkeypatch.setattr(secure_phases.Masking, "mask", failing)
+    monkeypatch.setattr(secure_sum.Masking, "mask", failing)
     result = consortium.run(study, bench=bench)
     result.require_complete()
     assert failed == [1] and result.faults == ()
@@ -203,7 +203,7 @@ def test_a_private_sum_is_not_trained_for_again_because_the_policy_changed(
 ) -> None:
     consortium = tiny.consortium
     study = masked_study(consortium, tiny, "abcd", stages__generator="rounds = 1\nlocal_steps = 2")
-    mask, changed, path = secure_phases.Masking.mask, [], consortium.sites["c"]
+    mask, changed, path = secure_sum.Masking.mask, [], consortium.sites["c"]
 
     def failing(self: Any, boxes: Any, groups: Any) -> Any:
         if self.site == "b" and not changed:
@@ -211,7 +211,7 @@ def test_a_private_sum_is_not_trained_for_again_because_the_policy_changed(
             raise ConnectionError("the power failed")
         return mask(self, boxes, groups)
 
-    monkeypatch.setattr(secure_phases.Masking, "mask", failing)
+    monkeypatch.setattr(secure_sum.Masking, "mask", failing)
     consortium.run(study, bench=bench)
     (record,) = records(consortium)
     assert record["sites"]["c"]["code"] == "nothing-may-leave"
@@ -230,7 +230,7 @@ def test_a_damaged_ledger_stops_private_training_at_that_site_alone(consortium: 
 
 def _killed(consortium: Any, study: Any, bench: Any, kept: bool) -> None:
     """Run until a site is killed between noise and send: before, or after it has kept its finished update."""
-    import client.app
+    from client.answers import packed_update
 
     def die(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -239,7 +239,7 @@ def _killed(consortium: Any, study: Any, bench: Any, kept: bool) -> None:
     if kept:
         KeptUpdates.keep = lambda *arguments: die(keep(*arguments))  # type: ignore[method-assign]
     else:
-        client.app.allow_update = die  # type: ignore[assignment]
+        packed_update.allow_update = die  # type: ignore[assignment]
     consortium.run(study, bench=bench)
 
 

@@ -17,7 +17,7 @@ from flwr.app import Message
 from safetensors.torch import load_file
 from scipy.stats import chi2
 
-from client import secure_phases
+from client.answers import secure_sum
 from client.app import make_app
 from client.config import load_site
 from client.consent.approvals import keep_approval
@@ -86,14 +86,14 @@ def records(out: Path) -> list[dict[str, Any]]:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, torch.Tensor], dict[str, int]]]:
     """Every update that a site trained, as only the site should ever see it."""
     seen: list[tuple[str, dict[str, torch.Tensor], dict[str, int]]] = []
-    allowed = secure_phases._allowed
+    allowed = secure_sum._allowed
 
     def spy(update: Any, site: str, *rest: Any) -> Any:
         kept = allowed(update, site, *rest)
         seen.append((site, dict(kept.outgoing.tensors), dict(kept.outgoing.patients)))
         return kept
 
-    monkeypatch.setattr(secure_phases, "_allowed", spy)
+    monkeypatch.setattr(secure_sum, "_allowed", spy)
     return seen
 
 
@@ -237,7 +237,7 @@ def test_a_sum_that_was_short_of_shares_is_opened_when_the_run_is_resumed(
 def test_a_site_that_reveals_false_shares_is_left_out_of_the_opening(
     tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reveal = secure_phases.Masking.reveal
+    reveal = secure_sum.Masking.reveal
 
     def lying(self: Any, *given: Any) -> Any:
         revealed = reveal(self, *given)
@@ -246,7 +246,7 @@ def test_a_site_that_reveals_false_shares_is_left_out_of_the_opening(
         seeds = {dealer: dict.fromkeys(each, "0" * 132) for dealer, each in revealed.self_seeds.items()}
         return revealed.model_copy(update={"self_seeds": seeds})
 
-    monkeypatch.setattr(secure_phases.Masking, "reveal", lying)
+    monkeypatch.setattr(secure_sum.Masking, "reveal", lying)
     result = add_sites(tiny).run(secure_study(tiny))
     assert result.status == "complete" and "b leaves the sum: false-share" in caplog.text
 
@@ -384,16 +384,16 @@ def test_a_site_whose_key_the_coordinators_roster_does_not_pin_is_left_out(
 ) -> None:
     consortium = add_sites(tiny, SITES[:4])
     config = load_site(consortium.sites["b"])
-    advertise = secure_phases.Masking.advertise
+    advertise = secure_sum.Masking.advertise
 
     def with_another_key(self: Any, *given: Any) -> Any:
         if self.site == "b":
             config.signing_key.unlink()
             keep_signing_key(config.workdir)
-            self = secure_phases._masking(config, given[0])
+            self = secure_sum._masking(config, given[0])
         return advertise(self, *given)
 
-    monkeypatch.setattr(secure_phases.Masking, "advertise", with_another_key)
+    monkeypatch.setattr(secure_sum.Masking, "advertise", with_another_key)
     result = consortium.run(secure_study(tiny, SITES[:4]))
     assert result.status == "complete"
     assert [str(fault) for fault in result.faults] == ["b: unknown-signer (generator round 1)"]
@@ -414,7 +414,7 @@ def test_keys_that_the_other_sites_would_refuse_leave_one_site_out_and_the_round
 ) -> None:
     """They are signed by a member; had they gone to the others, nobody would have dealt shares in any attempt."""
     consortium = add_sites(tiny, SITES[:4])
-    advertise = secure_phases.Masking.advertise
+    advertise = secure_sum.Masking.advertise
 
     def spoilt(self: Any, *given: Any) -> Any:
         advert = advertise(self, *given)
@@ -426,7 +426,7 @@ def test_keys_that_the_other_sites_would_refuse_leave_one_site_out_and_the_round
         advert = advert.model_copy(update=new)
         return advert.model_copy(update={"signature": sign(self.key, advert.signed).hex()})
 
-    monkeypatch.setattr(secure_phases.Masking, "advertise", spoilt)
+    monkeypatch.setattr(secure_sum.Masking, "advertise", spoilt)
     result = consortium.run(secure_study(tiny, SITES[:4]))
     assert result.status == "complete"
     assert [str(fault) for fault in result.faults] == [f"b: {code} (generator round 1)"]
@@ -436,13 +436,13 @@ def test_a_later_stage_is_summed_over_sites_that_sign_the_same_plan_and_earlier_
     tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signed: list[dict[str, str]] = []
-    advertise = secure_phases.Masking.advertise
+    advertise = secure_sum.Masking.advertise
 
     def spy(self: Any, attempt: Any, rules: Any, patients: Any, received: Any) -> Any:
         signed.append(dict(received))
         return advertise(self, attempt, rules, patients, received)
 
-    monkeypatch.setattr(secure_phases.Masking, "advertise", spy)
+    monkeypatch.setattr(secure_sum.Masking, "advertise", spy)
     study = tiny.make_study(
         SITES[:3],
         secure_aggregation=ENABLED,
@@ -464,7 +464,7 @@ def test_all_sites_begin_with_the_same_norms_and_sign_which_whenever_they_begin(
 ) -> None:
     """Else norms of scale 0 at all sites but one would let that one's update stand out; here c begins twice."""
     begun: list[tuple[str, str | None]] = []
-    advertise = secure_phases.Masking.advertise
+    advertise = secure_sum.Masking.advertise
 
     def spy(self: Any, attempt: Any, rules: Any, patients: Any, received: Any) -> Any:
         begun.append((self.site, received.get("norms")))
@@ -490,7 +490,7 @@ def test_all_sites_begin_with_the_same_norms_and_sign_which_whenever_they_begin(
             for path in tiny.consortium.root.glob("sites/c/work/state/*/generator/*"):
                 path.unlink()
 
-    monkeypatch.setattr(secure_phases.Masking, "advertise", spy)
+    monkeypatch.setattr(secure_sum.Masking, "advertise", spy)
     consortium = add_sites(tiny, SITES[:3])
     study = tiny.make_study(
         SITES[:3],
@@ -523,7 +523,7 @@ def test_a_patient_who_is_withdrawn_before_the_update_leaves_is_in_no_sum(
     consortium = add_sites(tiny, SITES[:3])
     work = consortium.sites["c"].parent / "work"
     place, name = {
-        "while it trains": (secure_phases, "_allowed"),
+        "while it trains": (secure_sum, "_allowed"),
         "before the masks": (Transcript, "keep_words"),
         "before another attempt": (Transcript, "abandon"),
     }[moment]
@@ -585,7 +585,7 @@ def test_no_update_is_masked_that_the_plan_approved_now_does_not_name(
         narrow = workdir == own.workdir
         return SimpleNamespace(roster=load_roster(own.roster), leaving=lambda stage: nothing) if narrow else None
 
-    monkeypatch.setattr(secure_phases, "require_approval", approved)
+    monkeypatch.setattr(secure_sum, "require_approval", approved)
     result = consortium.run(secure_study(tiny, SITES[:4]))
     assert result.status == "complete"
     assert [str(fault) for fault in result.faults] == ["c: not-covered (generator round 1)"]
@@ -595,14 +595,14 @@ def test_a_patient_who_is_withdrawn_after_the_masks_has_touched_that_round(
     tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consortium = add_sites(tiny, SITES[:3])
-    agree = secure_phases.Masking.agree
+    agree = secure_sum.Masking.agree
 
     def withdrawing(self: Any, survivors: Any) -> Any:
         if survivors.attempt.round == 2:
             withdraw_patient(consortium.sites["c"].parent / "work", "patient-1")
         return agree(self, survivors)
 
-    monkeypatch.setattr(secure_phases.Masking, "agree", withdrawing)
+    monkeypatch.setattr(secure_sum.Masking, "agree", withdrawing)
     result = consortium.run(secure_study(tiny, SITES[:3], rounds="rounds = 3\nlocal_steps = 3"))
     assert result.status == "complete"
     assert [record["sites"]["c"]["patients"]["shared"] for record in records(result.out)] == [3, 3, 2]

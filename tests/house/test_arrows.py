@@ -23,7 +23,14 @@ FLOWER = {
         "simulations/federation.py",
     ),
     *("simulations/process_grid.py", "simulations/ray_engine.py"),
-    *("client/secure_phases.py", "common/secure/words.py"),
+    "common/secure/words.py",
+    *(
+        f"client/answers/{name}.py"
+        for name in (
+            *("assessment", "guarded", "opened", "packed_update", "question", "received", "secure_sum", "site_file"),
+            "task",
+        )
+    ),
     *("client/node/guard.py", "client/node/executor.py"),
 }
 """Files outside server/ that may know Flower."""
