@@ -139,7 +139,7 @@ def test_an_inspecting_proxys_certificate_is_not_taken_as_the_servers(
         site = connect_through(joined, proxy=f"http://127.0.0.1:{proxy.port}", extra_ca=inspection[0])
         assert run(app, "gliofed-client", ["status", "--site", str(site.toml), "--look"]) == 0
     shown = capsys.readouterr().out
-    assert "hidden: something opens TLS on the way, with a certificate by \"hospital's inspection\"" in shown
+    assert 'hidden: something opens TLS on the way, with a certificate by "hospital\'s inspection"' in shown
     assert "397 days" not in shown
     facts = status_of(site)
     assert (facts.server_days, facts.inspected_by) == (None, "hospital's inspection")
