@@ -16,8 +16,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from common.approval.vocabulary import VOCABULARY
 from common.errors import StudyError
-from common.sequences import SITE_NAME, Sequence
-from common.settings.frozen import Frozen
+from common.sequences import Sequence
+from common.settings.frozen import Frozen, SiteName
 from common.settings.monitoring import Monitoring
 from common.study import line_of
 
@@ -201,7 +201,7 @@ class SiteConfig(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: SiteName
     folder: Path
     workdir: Path
     signing_key: Path | None = None
@@ -215,8 +215,6 @@ class SiteConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not SITE_NAME.fullmatch(self.name):
-            raise ValueError(f"name: {self.name!r} must be lower-case letters, digits and hyphens")
         if self.workdir.resolve().is_relative_to(self.folder.resolve()):
             raise ValueError("workdir: lies inside folder, which is never written to; choose a place beside it")
         return self

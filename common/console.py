@@ -14,6 +14,7 @@ import typer
 
 from common import __version__
 from common.errors import DataError, GliofedError
+from common.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -97,14 +98,14 @@ def run(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) 
 
 
 def complain(message: str, status: int) -> int:
-    """Write `error: message` to stderr and return `status`."""
-    typer.echo(f"error: {message}", err=True)
+    """Write `error: message` to stderr and return `status`; nothing in it steers a terminal."""
+    typer.echo(f"error: {printable(message)}", err=True)
     return status
 
 
 def warn(message: str) -> None:
-    """Write `warning: message` to stderr; the program goes on."""
-    typer.echo(f"warning: {message}", err=True)
+    """Write `warning: message` to stderr; the program goes on, and nothing in it steers a terminal."""
+    typer.echo(f"warning: {printable(message)}", err=True)
 
 
 def print_json(value: Any) -> None:
@@ -117,12 +118,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    typer.echo(_printable(title))
+    typer.echo(printable(title))
     table = Table(header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     _stdout().print(table)
 
 
@@ -133,7 +134,7 @@ def count(number: int, thing: str) -> str:
 
 def print_line(text: str) -> None:
     """Write one line of result to stdout; nothing in it steers a terminal."""
-    typer.echo(_printable(text))
+    typer.echo(printable(text))
 
 
 @contextmanager
@@ -142,9 +143,9 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("left"), console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(printable(description), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -154,22 +155,28 @@ def stages(description: str) -> Iterator[Callable[[str | None, int | None, int |
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
 
         def show(what: str | None, done: int | None, total: int | None) -> None:
             if what is not None:
-                bar.reset(task, total=None, description=what)
+                bar.reset(task, total=None, description=printable(what))
             bar.update(task, completed=done, total=total)
 
         yield show
 
 
 def print_rich(made: Callable[[ConsoleOptions], RenderableType]) -> None:
-    """Write what `made` returns to stdout; it is told how wide that is, and whether it shows nothing but ASCII."""
+    """Write what `made` returns to stdout; it is told how wide that is, and whether it shows nothing but ASCII.
+
+    What was laid out is made printable piece by piece, since rich itself lets escapes through.
+    """
+    from rich.segment import Segment, Segments
+
     out = _stdout()
-    out.print(made(out.options))
+    laid_out = out.render(made(out.options))
+    out.print(Segments(Segment(printable(text), style, control) for text, style, control in laid_out))
 
 
 def _plain(command: click.Command) -> click.Command:
@@ -178,11 +185,6 @@ def _plain(command: click.Command) -> click.Command:
     for verb in getattr(command, "commands", {}).values():
         _plain(verb)
     return command
-
-
-def _printable(text: str) -> str:
-    """Return `text` with a question mark for each character that a terminal would obey rather than show."""
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
 
 
 def _stdout() -> Console:

@@ -8,8 +8,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common.printable import printable
+
 ROOT = "gliofed"
 PEOPLE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class PlainLines(logging.Formatter):
+    """Lines for people, in which nothing steers the terminal that shows them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text, an exception's traceback below it."""
+        return printable(super().format(record))
 
 
 class JsonLines(logging.Formatter):
@@ -38,7 +48,7 @@ def configure(level: str = "warning", as_json: bool = False, file: Path | None =
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if file is not None:
         handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(JsonLines() if as_json else logging.Formatter(PEOPLE))
+    handler.setFormatter(JsonLines() if as_json else PlainLines(PEOPLE))
     root = logging.getLogger(ROOT)
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -21,7 +21,7 @@ from common.errors import FederationError
 from common.parameters import StateDict
 from common.plan import Plan, SiteInventory
 from common.sequences import Sequence
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, SiteName
 from common.settings.stages import Stage
 from common.spent import Spent
 from common.study import Study
@@ -164,7 +164,7 @@ class Answer(Frozen):
         spent: of a privately trained update, what the site's patients have spent with it.
     """
 
-    site: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    site: SiteName
     code: Code = OK
     run: RunId | None = None
     stage: Stage | None = None

@@ -22,8 +22,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from common.errors import StudyError
 from common.files import write_whole
-from common.sequences import SITE_NAME
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, SiteName
 
 MAX_ROSTER_BYTES = 1024 * 1024
 
@@ -71,13 +70,10 @@ class Roster(Frozen):
     """The admitted sites, by name."""
 
     schema_version: Literal[1] = 1
-    sites: Annotated[dict[str, RosterSite], Field(min_length=1, max_length=4096)]
+    sites: Annotated[dict[SiteName, RosterSite], Field(min_length=1, max_length=4096)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for site in self.sites:
-            if not SITE_NAME.fullmatch(site):
-                raise ValueError(f"sites: {site!r} must be lower-case letters, digits and hyphens")
         entries = self.sites.values()
         for what, values in (("node", [e.node for e in entries]), ("signing_key", [e.public_bytes for e in entries])):
             given = [value for value in values if value is not None]

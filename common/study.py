@@ -15,13 +15,13 @@ from pydantic import Field, ValidationError, model_validator
 from common import __version__
 from common.errors import StudyError
 from common.nets.segmenter_plan import patch_problem
-from common.sequences import SITE_NAME, STRUCTURAL, Sequence
+from common.sequences import STRUCTURAL, Sequence
 from common.settings.aggregation import Aggregation
 from common.settings.assessment import Assessment
 from common.settings.attacks import Attacks
 from common.settings.compatibility import Protection, conflict
 from common.settings.federation import Federation
-from common.settings.frozen import Frozen, Positive
+from common.settings.frozen import Frozen, Name, Positive, SiteName
 from common.settings.gate import GateSettings
 from common.settings.privacy import Privacy
 from common.settings.secure_aggregation import SecureAggregation
@@ -80,10 +80,10 @@ class Study(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     size: Literal["tiny", "paper"] = "tiny"
-    sites: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
+    sites: Annotated[tuple[SiteName, ...], Field(min_length=1, max_length=256)]
     reference_site: str
     sequences: Annotated[tuple[Sequence, ...], Field(min_length=1)] = STRUCTURAL
     grid: Grid = Grid()
@@ -102,9 +102,6 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for site in self.sites:
-            if not SITE_NAME.fullmatch(site):
-                raise ValueError(f"sites: {site!r} must be lower-case letters, digits and hyphens")
         if len(set(self.sites)) != len(self.sites):
             raise ValueError("sites: a site is named twice")
         if len(set(self.sequences)) != len(self.sequences):

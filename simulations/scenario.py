@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import StudyError
-from common.sequences import QUANTITATIVE, SITE_NAME, STRUCTURAL, Sequence
-from common.settings.frozen import Frozen
+from common.sequences import QUANTITATIVE, STRUCTURAL, Sequence
+from common.settings.frozen import Frozen, Name, SiteName
 from common.study import line_of
 
 SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
@@ -129,7 +129,7 @@ class Losses(Frozen):
 class Hospital(Frozen):
     """One site: how many patients, in which folders, with which labels, from which scanner, and what is lost."""
 
-    name: Annotated[str, Field(pattern=f"^{SITE_NAME.pattern}$")]
+    name: SiteName
     layout: Layout
     labels: Literal["none", "whole", "full"]
     patients: Annotated[int, Field(ge=1, le=100_000)]
@@ -151,7 +151,7 @@ class Scenario(Frozen):
     """A consortium; without gadolinium the BBB status moves one latent of unit deviation by `separation`, no more."""
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Name
     separation: Annotated[float, Field(ge=0, le=6)] = 1.19
     disrupted: Probability = 0.5
     grades: tuple[Probability, Probability, Probability] = (0.3, 0.25, 0.45)

@@ -12,6 +12,7 @@ from common import console
 
 if TYPE_CHECKING:
     from client.enrolment.folder import SiteFolder
+    from client.enrolment.status import SiteStatus
 
 PROGRAM = "gliofed-client"
 SiteOption = Annotated[Path, typer.Option("--site", help="The site's site.toml.")]
@@ -125,7 +126,7 @@ def status(
         ("kit of", facts.kit_issued or "-"),
         ("sites on the roster", ", ".join(facts.sites) or "-"),
         ("authority's certificate", _days(facts.authority_days)),
-        ("server's certificate, as last seen", _days(facts.server_days)),
+        ("server's certificate, as last seen", _server_days(facts)),
         ("plans approved", str(facts.approved_plans)),
     ]
     console.print_table(f"site {facts.name}", ["fact", "value"], rows)
@@ -138,6 +139,12 @@ def _print_request(place: SiteFolder, fingerprint: str, as_json: bool) -> None:
     console.print_line(f"send to the coordinator: {place.request}")
     console.print_line(f"read to the coordinator over the telephone: {fingerprint}")
     console.print_line(f"what this site allows: {place.toml}")
+
+
+def _server_days(facts: SiteStatus) -> str:
+    if facts.inspected_by is not None:
+        return f"hidden: something opens TLS on the way, with a certificate by {facts.inspected_by!r}"
+    return _days(facts.server_days)
 
 
 def _days(days: float | None) -> str:

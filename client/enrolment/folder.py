@@ -120,7 +120,7 @@ class SiteFolder:
 
     @property
     def seen_certificate(self) -> Path:
-        """The server's certificate as this site saw it last."""
+        """The certificate that was last shown to this site in the server's name."""
         return self.flower / "server.crt"
 
     @property

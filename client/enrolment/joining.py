@@ -76,6 +76,7 @@ def join(site: SiteFolder, kit: Kit) -> None:
     aside.rename(site.kit)
     flush_folder(site.folder)
     shutil.rmtree(old, ignore_errors=True)
+    site.seen_certificate.unlink(missing_ok=True)  # it may be by an authority that is no longer the consortium's
 
 
 def require_joined(site: SiteFolder) -> ConsortiumCard:

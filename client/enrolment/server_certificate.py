@@ -1,4 +1,8 @@
-"""The server's certificate as this site sees it, through its proxy, with the library that Flower's SuperNode uses."""
+"""The server's certificate as this site sees it, through its proxy, with the library that Flower's SuperNode uses.
+
+An inspecting proxy shows a certificate of its own in the server's place. That one is kept as well, so that the site's
+status can name who opens TLS; it is never counted as the server's.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from client.enrolment.folder import SiteFolder
 from client.enrolment.joining import require_joined
 from common.errors import FederationError
 from common.files import write_whole
-from common.identity.certificates import days_left
+from common.identity.certificates import days_left, is_issued_by, issuer_of, load_certificates
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +32,7 @@ class UnreachableError(FederationError):
 
 
 def see_server(site: SiteFolder, patience_s: float = PATIENCE_S) -> Path:
-    """Make one TLS connection to the server and keep the certificate that it showed; return its file.
+    """Make one TLS connection to the server and keep the certificate that was shown in its name; return its file.
 
     Raises:
         StudyError: where the site has not joined.
@@ -51,9 +55,24 @@ def see_server(site: SiteFolder, patience_s: float = PATIENCE_S) -> Path:
 
 
 def certificate_days(site: SiteFolder) -> Mapping[str, float | None]:
-    """Return the days left of the `authority` and of the `server`'s certificate as last seen; None where unknown."""
+    """Return the days left of the `authority` and of the `server`'s certificate as last seen.
+
+    They are None where they are unknown: the server's also where another's was shown in its place.
+    """
+    known = {"authority": site.ca.exists(), "server": site.seen_certificate.exists() and inspected_by(site) is None}
     places = {"authority": site.ca, "server": site.seen_certificate}
-    return {name: days_left(place) if place.exists() else None for name, place in places.items()}
+    return {name: days_left(place) if known[name] else None for name, place in places.items()}
+
+
+def inspected_by(site: SiteFolder) -> str | None:
+    """Return whose certificate was last shown in the server's place; None where it was the server's, or none was seen.
+
+    The server's is one that an authority of the kit issued.
+    """
+    if not site.ca.exists() or not site.seen_certificate.exists():
+        return None
+    shown = load_certificates(site.seen_certificate)[0]
+    return None if is_issued_by(shown, site.ca) else issuer_of(shown)
 
 
 def proxy_of(site: SiteFolder) -> httpx.Proxy | None:

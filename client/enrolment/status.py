@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from client.enrolment.folder import SiteFolder
 from client.enrolment.joining import installed_card
-from client.enrolment.server_certificate import certificate_days
+from client.enrolment.server_certificate import certificate_days, inspected_by
 from common.identity.site_key import load_site_key
 from common.roster_file import load_roster
 from common.study import code_version
@@ -25,7 +25,8 @@ class SiteStatus:
         kit_issued: when the kit was made, ISO 8601.
         sites: all sites on this site's copy of the roster.
         authority_days: days until the authority's certificate ends.
-        server_days: days until the server's certificate, as last seen, ends; None where it was never seen.
+        server_days: days until the server's certificate, as last seen, ends; None where it was not seen.
+        inspected_by: whose certificate was shown in its place, where something opens TLS on the way.
         approved_plans: study plans that a person here approved.
     """
 
@@ -39,6 +40,7 @@ class SiteStatus:
     sites: tuple[str, ...]
     authority_days: float | None
     server_days: float | None
+    inspected_by: str | None
     approved_plans: int
 
 
@@ -56,5 +58,6 @@ def status_of(site: SiteFolder) -> SiteStatus:
         sites=tuple(sorted(load_roster(site.roster).sites)) if card else (),
         authority_days=days["authority"],
         server_days=days["server"],
+        inspected_by=inspected_by(site),
         approved_plans=sum(1 for _ in site.approvals.glob("*.json")),
     )

@@ -23,8 +23,8 @@ from common.errors import ReleaseError
 from common.files import PRIVATE, write_whole
 from common.parameters import StateDict
 from common.secure.attempt import Attempt
-from common.secure.messages import Advert, Adverts, Box, Revealed, Signed, SiteName
-from common.settings.frozen import Frozen
+from common.secure.messages import Advert, Adverts, Box, Revealed, Signed
+from common.settings.frozen import Frozen, SiteName
 from common.spent import Spent
 
 FACTS = "update"

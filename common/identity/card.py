@@ -11,8 +11,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, f
 
 from common.errors import StudyError
 from common.identity.certificates import host_of
-from common.sequences import SITE_NAME
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, Name
 
 MAX_CARD = 8 * 1024
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -32,20 +31,13 @@ class ConsortiumCard(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Name
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
     signer: Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
     authority: Digest
     roster: Digest
     issued: AwareDatetime
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not SITE_NAME.fullmatch(name):
-            raise ValueError("must be lower-case letters, digits and hyphens")
-        return name
 
     @field_validator("host")
     @classmethod

@@ -122,6 +122,13 @@ def is_issued_by(certificate: x509.Certificate, authorities: Path) -> bool:
     return False
 
 
+def issuer_of(certificate: x509.Certificate) -> str:
+    """Return the name of the authority that a certificate says it is by, cut short."""
+    names = certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    said = str(names[0].value) if names else certificate.issuer.rfc4514_string()
+    return said[:80] or "an authority without a name"
+
+
 def days_left(path: Path) -> float:
     """Return the days until the first certificate in the file ends, below zero where one has ended.
 

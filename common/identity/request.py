@@ -15,8 +15,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from common.errors import StudyError
 from common.identity.signing import MAX_PEM, MAX_SIGNATURE, Purpose, SigningKey, VerifyKey
-from common.sequences import SITE_NAME
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, SiteName
 
 MAX_REQUEST = 8 * 1024
 
@@ -31,16 +30,9 @@ class Request(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: SiteName
     public_key: Annotated[str, StringConstraints(max_length=MAX_PEM)]
     code_version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+-]{1,64}$")]
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not SITE_NAME.fullmatch(name):
-            raise ValueError("must be lower-case letters, digits and hyphens")
-        return name
 
     @field_validator("public_key")
     @classmethod

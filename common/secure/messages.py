@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from common.secure.attempt import Attempt, Digest
 from common.secure.shamir import SHARE_BYTES
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, SiteName
 from common.settings.secure_aggregation import MAXIMUM_SITES
 
 SHARES, MASKED, AGREE, UNMASK = "shares", "masked", "agree", "unmask"
@@ -26,7 +26,6 @@ SHARES, MASKED, AGREE, UNMASK = "shares", "masked", "agree", "unmask"
 ATTEMPT, ADVERT, AGAINST = "attempt", "advert", "against"
 MAX_GROUPS = 1024
 
-SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 GroupName = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\n]+$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{2 * SHARE_BYTES}}}$")]

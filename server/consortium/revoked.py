@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 
 from common.errors import StudyError
 from common.files import read_at_most, write_whole
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, SiteName
 
 MAX_BYTES = 1024 * 1024
 
@@ -27,7 +27,7 @@ MAX_BYTES = 1024 * 1024
 class RevokedKey(Frozen):
     """One key, by its fingerprint, with the site that held it, its node, and the time of its end."""
 
-    site: Annotated[str, StringConstraints(max_length=63)]
+    site: SiteName
     node: Annotated[int, Field(ge=1, lt=2**64)]
     fingerprint: Annotated[str, StringConstraints(max_length=64)]
     at: AwareDatetime

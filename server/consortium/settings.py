@@ -14,8 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from common.errors import StudyError
 from common.files import read_at_most
 from common.identity.certificates import host_of
-from common.sequences import SITE_NAME
-from common.settings.frozen import Frozen
+from common.settings.frozen import Frozen, Name
 from common.study import line_of
 
 MAX_BYTES = 64 * 1024
@@ -52,18 +51,11 @@ class ConsortiumSettings(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Name
     hosts: Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
     port: Port = 443
     fleet_port: Port = 9092
     ports: Ports = Ports()
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not SITE_NAME.fullmatch(name):
-            raise ValueError(f"{name[:80]!r} must be lower-case letters, digits and hyphens")
-        return name
 
     @field_validator("hosts")
     @classmethod

@@ -19,8 +19,8 @@ from common.errors import ReleaseError
 from common.files import write_whole
 from common.parameters import StateDict
 from common.secure.fixed_point import Words
-from common.secure.messages import Adverts, Dealt, Revealed, Signed, SiteName
-from common.settings.frozen import Frozen
+from common.secure.messages import Adverts, Dealt, Revealed, Signed
+from common.settings.frozen import Frozen, SiteName
 from common.settings.stages import Stage
 
 Text = TypeVar("Text", bound=BaseModel)

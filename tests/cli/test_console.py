@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import errno
-from typing import NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
 
 import click
 import pytest
 import typer
+from rich.console import Group
+from rich.text import Text
 
-from common.console import new_app, print_line, print_table, progress, run
+from common.console import complain, new_app, print_line, print_rich, print_table, progress, run, stages, warn
 from common.errors import DataError, FederationError, PolicyError, ReleaseError, StudyError
+from common.logs import configure, logger
+
+FORGED = "a\x1b[8A\x9b2Kb\u202ec\rd\u2066"
+ESCAPED = r"a\x1b[8A\x9b2Kb\u202ec\rd\u2066"
 
 
 def failing(error: BaseException) -> typer.Typer:
@@ -64,12 +72,45 @@ def test_tables_take_brackets_as_text_and_cut_nothing(capsys: pytest.CaptureFixt
 
 
 def test_nothing_that_is_shown_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    forged = "a\x1b[8A\x9b2Kb\u202ec\rd\u2066"
-    print_table(forged, ["fact"], [[f"{forged}\nü β 脑"]])
-    print_line(f"{forged}\nü β 脑")
+    print_table(FORGED, ["fact"], [[f"{FORGED}\nü β 脑"]])
+    print_line(f"{FORGED}\nü β 脑")
     out = capsys.readouterr().out
-    assert out.count("a?[8A?2Kb?c?d?") == 3 and out.count("ü β 脑") == 2
+    assert out.count(ESCAPED) == 3 and out.count("ü β 脑") == 2
     assert all(each.isprintable() or each == "\n" for each in out)
+
+
+@pytest.mark.parametrize(
+    "tell", [partial(complain, status=2), warn, lambda said: run(failing(StudyError(said)), "p", ["verb"])]
+)
+def test_nothing_on_stderr_steers_the_terminal(tell: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    tell(f"{FORGED}\udcff:\n\t[red]as it is[/red]")
+    err = capsys.readouterr().err
+    assert err.endswith(f": {ESCAPED}\\udcff:\n\t[red]as it is[/red]\n")
+
+
+def test_what_rich_lays_out_is_shown_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rich(lambda out: Group(Text(f"{FORGED} [red]brackets[/red]"), Text("below", style="bold")))
+    shown = ESCAPED.replace(r"\r", "")  # that one rich strips by itself
+    assert capsys.readouterr().out == f"{shown} [red]brackets[/red]\nbelow\n"
+
+
+def test_a_progress_bar_takes_foreign_words_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(f"[red]cooking{FORGED}") as advance:
+        advance(1, 1)
+    with stages("looking") as show:
+        show(f"[blue]{FORGED}", 1, 1)
+    err = capsys.readouterr().err
+    assert f"[red]cooking{ESCAPED}" in err
+    assert "\x1b[8A" not in err and "\u202e" not in err
+
+
+def test_a_log_line_for_people_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info")
+    try:
+        logger("tests").info("%s", FORGED)
+    finally:
+        configure()
+    assert capsys.readouterr().err.endswith(f"gliofed.tests: {ESCAPED}\n")
 
 
 def test_a_progress_bar_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,16 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 from common.approval.study_plan import StudyPlan, write_plan
 from common.identity.signing import SigningKey
 from common.roster_file import Roster, RosterSite
-from common.sequences import Domain
-from common.settings.stages import Stage
-from common.study import Study
 from server.approval.make_plan import make_plan
+from tests.toys import build_linear
 
 STUDY = """
 name = "tiny"
@@ -37,32 +33,15 @@ RUN: dict[str, str | bool] = {"study": "/runs/study.toml", "out": "/runs/tiny", 
 KEY = SigningKey.generate()
 
 
-class Small(nn.Module):
-    """A trunk, a head per domain, a tensor that stays, a counter without a mean."""
-
-    LOCAL_PREFIXES = ("private.",)
-
-    def __init__(self, domains: tuple[Domain, ...]) -> None:
-        super().__init__()
-        self.trunk = nn.Linear(1, 1)
-        self.heads = nn.ModuleDict({domain.key: nn.Linear(1, 1) for domain in domains})
-        self.private = nn.Linear(1, 1)
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-
-
-def build_small(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
-    return Small(domains)
-
-
 def plan_of(text: str = STUDY, roster: Roster = ROSTER, **more: Any) -> StudyPlan:
-    plan = make_plan(text, roster, RUN, "0" * 64, DAY, build_small)
+    plan = make_plan(text, roster, RUN, "0" * 64, DAY, build_linear)
     return StudyPlan.model_validate(plan.model_dump() | more)
 
 
 @pytest.fixture(scope="session")
 def small() -> SimpleNamespace:
     """Study, roster, day, run and key of the plans, and the way to make another."""
-    return SimpleNamespace(study=STUDY, roster=ROSTER, day=DAY, run=RUN, key=KEY, plan_of=plan_of, build=build_small)
+    return SimpleNamespace(study=STUDY, roster=ROSTER, day=DAY, run=RUN, key=KEY, plan_of=plan_of, build=build_linear)
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,18 @@ def test_a_plan_that_contradicts_its_study_is_not_written(plan: StudyPlan, small
     assert caught.value.code == "wrong-plan"
 
 
+def test_a_run_whose_configuration_nobody_could_read_is_not_planned(small: SimpleNamespace) -> None:
+    run = small.run | {"out": "/runs/\x1b[8Aforged", "start_from": "/" + "long/" * 1000}
+    with pytest.raises(StudyError) as caught:
+        make_plan(small.study, small.roster, run, "no digest", small.day, small.build)
+    out, start_from, bundle = sorted(str(caught.value).splitlines(), key=lambda line: ("bundle" in line, line))
+    for line, key in ((out, "out"), (start_from, "start_from")):
+        assert line.startswith(f"the run's configuration, {key}: must be printable and no longer than 4096")
+        assert "rename the folder" in line
+    assert bundle.startswith("the plan, bundle_sha256:") and "\x1b" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
 def test_a_run_is_the_planned_one_or_its_continuation_and_no_other(plan: StudyPlan, small: SimpleNamespace) -> None:
     run = small.run
     assert plan.fits_run(run) and plan.fits_run(run | {"resume": True})

@@ -77,8 +77,7 @@ def served(desk: Desk, certificate: Path | None = None, key: Path | None = None)
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    if not Path(CHROMIUM).is_file():
-        pytest.skip(f"no {CHROMIUM}; install it: make system")
+    assert Path(CHROMIUM).is_file(), f"{CHROMIUM} is not installed: make system"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser

@@ -33,9 +33,9 @@ from server.approval.make_plan import make_plan
 from server.consortium.beginning import begin_consortium
 from server.consortium.folder import Consortium
 from server.consortium.settings import ConsortiumSettings
-from tests.consent.conftest import build_small
 from tests.identity.conftest import Register, World
 from tests.identity.proxies import Listener, read_head, serving
+from tests.toys import build_linear
 
 NAME, PATIENTS = "hospital-a", 6
 STUDY = """
@@ -106,7 +106,7 @@ class Hospital:
         return parse_study(STUDY)
 
     def plan(self, text: str = STUDY, **more: Any) -> SignedPlan:
-        made = make_plan(text, load_roster(self.site.roster), {}, "0" * 64, date(2026, 11, 22), build_small)
+        made = make_plan(text, load_roster(self.site.roster), {}, "0" * 64, date(2026, 11, 22), build_linear)
         plan = StudyPlan.model_validate(made.model_dump() | more)
         return read_signed_plan(write_plan(plan, self.world.key), self.world.key.public)
 

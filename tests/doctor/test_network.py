@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from client.doctor.finding import Mark
 from client.doctor.look import ahead_of
 from client.limits import local_now
+from client.monitoring.heartbeat import NOBODY_BEHIND
 from common.identity.certificates import A_DAY, Authority
 from tests.doctor.conftest import Hospital
 from tests.identity.proxies import Proxy, serving
@@ -160,7 +161,10 @@ def test_whatever_a_server_says_its_time_is(date: str) -> None:
         assert ahead_s == 0.5
 
 
-STRANGE_ANSWERS = [(200, "no-fleet"), (403, "no-fleet"), (404, "no-fleet"), (500, "no-fleet"), (502, "nobody-behind")]
+STRANGE_ANSWERS = [
+    *((status, "no-fleet") for status in (200, 403, 404, 500)),
+    *((status, "nobody-behind") for status in sorted(NOBODY_BEHIND)),
+]
 
 
 @pytest.mark.parametrize(("status", "code"), STRANGE_ANSWERS)

@@ -33,31 +33,11 @@ from server.events import Listener, ignore  # noqa: E402
 from server.result import RunResult  # noqa: E402
 from simulations.chaos.arithmetic import open_cached, write_site  # noqa: E402
 from simulations.federation import run_federation  # noqa: E402
+from tests.toys import build_linear  # noqa: E402
 
 SIZE = 4
 TIMES = ("seconds", "bytes_down")
 """What a resumed run may differ in: it also sends less, where a site holds what an interrupted round had sent."""
-
-
-class LinearModel(nn.Module):
-    """y = head_d(trunk(x)), with a tensor that never leaves a site and a counter that has no mean."""
-
-    LOCAL_PREFIXES = ("private.",)
-
-    def __init__(self, domains: tuple[Domain, ...]) -> None:
-        super().__init__()
-        self.trunk = nn.Linear(1, 1)
-        self.heads = nn.ModuleDict({domain.key: nn.Linear(1, 1) for domain in domains})
-        self.private = nn.Linear(1, 1)
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-
-
-def build_linear(stage: Stage, study: Study, domains: tuple[Domain, ...], generator: torch.Generator) -> nn.Module:
-    model = LinearModel(domains)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.rand(parameter.shape, generator=generator))
-    return model
 
 
 class LinearStep:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from client.cli import app
 from client.config import Connection, parse_site
 from client.enrolment.connection import connection_environment, root_certificates
 from client.enrolment.folder import SiteFolder
 from client.enrolment.joining import join
 from client.enrolment.server_certificate import UnreachableError, certificate_days, see_server
+from client.enrolment.status import status_of
+from common.console import run
 from common.errors import StudyError
 from common.identity.certificates import Authority, days_left
 from server.consortium.renewal import renew
@@ -129,6 +132,22 @@ def test_an_inspecting_proxy_is_trusted_where_site_toml_names_its_authority(
     assert proxy.seen[-1] == "POST /v1/fleet/pull-messages HTTP/1.1"
 
 
+def test_an_inspecting_proxys_certificate_is_not_taken_as_the_servers(
+    world: World, joined: SiteFolder, inspection: tuple[Path, ssl.SSLContext], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Proxy(opens=inspection[1]) as proxy:
+        site = connect_through(joined, proxy=f"http://127.0.0.1:{proxy.port}", extra_ca=inspection[0])
+        assert run(app, "gliofed-client", ["status", "--site", str(site.toml), "--look"]) == 0
+    shown = capsys.readouterr().out
+    assert 'hidden: something opens TLS on the way, with a certificate by "hospital\'s inspection"' in shown
+    assert "397 days" not in shown
+    facts = status_of(site)
+    assert (facts.server_days, facts.inspected_by) == (None, "hospital's inspection")
+    assert certificate_days(site)["authority"] == pytest.approx(3653, abs=0.01)
+    join(site, world.kit("hospital-a"))
+    assert status_of(site).inspected_by is None, "a newer kit may be of another authority: look again"
+
+
 def test_with_an_inspecting_authority_the_server_itself_is_still_trusted(
     joined: SiteFolder, server: Server, inspection: tuple[Path, ssl.SSLContext]
 ) -> None:
@@ -146,6 +165,7 @@ def test_days_left_are_those_of_the_certificate_that_was_seen(world: World, join
     ):
         see_server(connect_through(joined, proxy=f"http://127.0.0.1:{proxy.port}"))
     assert certificate_days(joined)["server"] == pytest.approx(397, abs=0.01)
+    assert status_of(joined).inspected_by is None
 
 
 def test_a_server_that_nobody_reaches_is_named_with_what_to_ask_for(joined: SiteFolder) -> None:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from server.consortium.folder import Consortium
 from server.consortium.renewal import renew
 from tests.identity.conftest import HOST, World
@@ -68,7 +66,7 @@ def nginx(folder: Path, place: Consortium, onward: int) -> Iterator[tuple[int, s
     config = folder / "nginx.conf"
     files = {"certificate": place.server_certificate, "key": place.server_key}
     config.write_text(CONFIG.format(folder=folder, port=port, behind=onward, **files))
-    assert NGINX is not None
+    assert NGINX is not None, "nginx is not installed: make system"
     with subprocess.Popen([NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]) as running:
         try:
             wait_until(lambda: answers(port), "nginx listens")
@@ -101,7 +99,6 @@ def shown(place: Consortium, port: int) -> str:
     return ssl.DER_cert_to_PEM_cert(der)
 
 
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
 def test_nginx_shows_the_renewed_certificate_and_a_request_under_way_ends_well(world: World, tmp_path: Path) -> None:
     place = world.consortium
     with behind() as onward, nginx(tmp_path, place, onward) as (port, running):

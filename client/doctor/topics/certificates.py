@@ -10,7 +10,7 @@ from client.doctor.check import Check
 from client.doctor.finding import Finding, NotCheckedError, failed, passed, warned
 from client.doctor.surroundings import Surroundings
 from common.errors import FederationError
-from common.identity.certificates import A_DAY, load_certificates
+from common.identity.certificates import A_DAY, issuer_of, load_certificates
 
 SOON_DAYS = 30
 
@@ -18,7 +18,7 @@ SOON_DAYS = 30
 def tls(around: Surroundings) -> Finding:
     """Whether the certificate that is shown is the consortium's, or an inspecting proxy's that site.toml allows."""
     seen = around.look
-    by = _issuer(seen.certificate)
+    by = "nobody" if seen.certificate is None else issuer_of(seen.certificate)
     match seen.problem:
         case "roots":
             return failed("roots", f"no authority to trust: {seen.said}", "correct connection.extra_ca in site.toml")
@@ -62,13 +62,6 @@ def authority_certificate(around: Surroundings) -> Finding:
     _ = around.card  # without a kit there is none
     first = min(load_certificates(around.site.ca), key=lambda held: held.not_valid_after_utc)
     return _days("the authority's certificate", first, around.now(), "ask the coordinator for a kit of a new authority")
-
-
-def _issuer(certificate: x509.Certificate | None) -> str:
-    if certificate is None:
-        return "nobody"
-    names = certificate.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value)[:80] if names else certificate.issuer.rfc4514_string()[:80]
 
 
 def _days(what: str, certificate: x509.Certificate, now: datetime, remedy: str) -> Finding:

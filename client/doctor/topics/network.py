@@ -12,14 +12,13 @@ from client.doctor.finding import Finding, NotCheckedError, failed, passed, warn
 from client.doctor.look import Look
 from client.doctor.surroundings import Surroundings
 from client.doctor.topics.certificates import CERTIFICATES
-from client.monitoring.heartbeat import REFUSED
+from client.monitoring.heartbeat import NOBODY_BEHIND, REFUSED
 from common.errors import FederationError
 
 AHEAD_S, BEHIND_S = 5.0, 305.0
 """How far a site's clock may run ahead of the server's, and behind it, before Flower takes no message of the site."""
 DRIFTS_S = 2.0
 FIREWALL = "ask the firewall's team for one outbound TLS connection to {}, or name a proxy in site.toml"
-NOBODY_BEHIND = (502, 503, 504)
 
 
 def proxy(around: Surroundings) -> Finding:
