@@ -19,7 +19,7 @@ from simulations.comparison.identification import Decision, compare_identificati
 from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth
 from simulations.consortium import Advance, Consortium, advance_from
-from simulations.report.summary import Identification
+from simulations.report.measures import Identification
 
 Results = dict[tuple[str, str], BbbResult]
 """BBB results by site and case."""

@@ -14,7 +14,7 @@ from client.assessment.examination import Examination, Observed
 from client.assessment.patient_losses import members_of
 from client.assessment.released_drawings import Drawing, draw_patients
 from client.data.dataset import CaseStore
-from client.training.gan_batch import holding
+from client.training.game.batch import holding
 from common.assessment.memorisation import attacked, copies_name
 from common.attacks.nearness import COPIED, FEWEST_TRAINED, Distances, copy_ratio, masked_distances
 from common.sequences import Sequence

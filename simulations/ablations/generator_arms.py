@@ -17,7 +17,7 @@ from simulations.ablations.training import OnRound, Trained, train_stage
 from simulations.baselines import fit_baselines
 from simulations.comparison.subject import Pencil
 from simulations.comparison.translation import compare_translation
-from simulations.report.summary import Method
+from simulations.report.measures import Method
 
 FULL = "pairs + lesion module"
 

@@ -18,8 +18,8 @@ from simulations.comparison.style_codes import StyleMap, map_styles
 from simulations.comparison.subject import Pencil, Subject
 from simulations.comparison.translation import Translation, compare_translation, measure_fill_gap
 from simulations.report.gallery import choose, hypotheses_row, map_row, segmentation_row, translation_rows
+from simulations.report.measures import FillGap, Hypotheses, MapFidelity, Segmentation
 from simulations.report.pictures import Gallery
-from simulations.report.summary import FillGap, Hypotheses, MapFidelity, Segmentation
 
 Advance = Callable[[int, int], None]
 GAP_PATIENTS = 2

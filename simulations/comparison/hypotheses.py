@@ -17,7 +17,7 @@ from common.metrics.proportion import binomial_interval
 from common.sequences import Sequence
 from common.settings.stages import SynthesiserStage
 from simulations.comparison.subject import Subject, by_site
-from simulations.report.summary import Hypotheses
+from simulations.report.measures import Hypotheses
 
 
 @dataclass(frozen=True)

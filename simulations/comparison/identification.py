@@ -14,7 +14,7 @@ from client.inference.identify import BbbResult
 from common.metrics.classification import area_under_roc, roc_curve
 from common.release import IdentifierFacts
 from simulations.comparison.subject import ALL_SITES
-from simulations.report.summary import AucFacts, Identification
+from simulations.report.measures import AucFacts, Identification
 
 DISRUPTED, INDETERMINATE = "disrupted", "indeterminate"
 DRAWN = ("identifier", "latent")

@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from scipy.stats import t as student
 
 from simulations.comparison.maps import MapFound, Subset
-from simulations.report.summary import MapFidelity
+from simulations.report.measures import MapFidelity
 
 Found = dict[tuple[str, str], MapFound]
 MEASURES = ("MAE, brain", "SSIM, brain", "r, brain", "MAE, core", "r, core")

@@ -21,7 +21,7 @@ from common.sequences import Sequence
 from common.settings.stages import MapsStage
 from simulations.baselines import Baselines
 from simulations.comparison.subject import Subject
-from simulations.report.summary import MapFidelity, MapMeasure, MapMethod
+from simulations.report.measures import MapFidelity, MapMeasure, MapMethod
 
 Greys = NDArray[np.float64]
 Subset = tuple[Sequence, ...]

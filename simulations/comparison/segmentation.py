@@ -18,7 +18,7 @@ from client.inference.segment import labels_of, segment_volume, without_specks
 from common.metrics.overlap import dice, hausdorff95_mm
 from common.sequences import STRUCTURAL, Sequence
 from simulations.comparison.subject import ET, NCR, Pencil, Subject, by_site
-from simulations.report.summary import Segmentation
+from simulations.report.measures import Segmentation
 
 Region = Literal["WT", "TC", "ET"]
 REGIONS: dict[Region, tuple[int, ...]] = {"WT": (1, 2, 4), "TC": (NCR, ET), "ET": (ET,)}

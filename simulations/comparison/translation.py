@@ -16,7 +16,7 @@ from common.sequences import Domain, Sequence
 from simulations.baselines import Baselines
 from simulations.comparison.cross_fit import PencilOf
 from simulations.comparison.subject import Pencil, Subject
-from simulations.report.summary import FillGap, IdentityError, Measure, Method, PairFidelity
+from simulations.report.measures import FillGap, IdentityError, Measure, Method, PairFidelity
 
 Greys = NDArray[np.float64]
 Pair = tuple[Sequence, Sequence]

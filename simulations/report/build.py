@@ -8,19 +8,10 @@ from common.release import Release
 from common.study import Study
 from simulations.comparison.evaluation import Evaluation
 from simulations.consortium import Consortium
+from simulations.report.course import ContractFacts, Cost, DataFacts, SiteFacts, StageFacts, StudyFacts, Way
 from simulations.report.facts import versions
-from simulations.report.summary import (
-    ContractFacts,
-    Cost,
-    DataFacts,
-    Identification,
-    SiteFacts,
-    StageFacts,
-    StudyFacts,
-    Summary,
-    Target,
-    Way,
-)
+from simulations.report.measures import Identification
+from simulations.report.summary import Summary, Target
 from simulations.report.targets import (
     hypotheses_targets,
     identification_targets,

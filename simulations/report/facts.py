@@ -21,7 +21,7 @@ from common.records import OK
 from common.release import Release
 from common.study import code_version
 from server.result import RunResult
-from simulations.report.summary import ContractFacts, Cost, RoundFacts, StageFacts, Traffic, Versions
+from simulations.report.course import ContractFacts, Cost, RoundFacts, StageFacts, Traffic, Versions
 
 
 class Stopwatch:

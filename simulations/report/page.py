@@ -19,9 +19,11 @@ from common.settings.stages import Stage
 from simulations.comparison.style_codes import StyleMap
 from simulations.report.assessment_table import heat_tables
 from simulations.report.charts import colour, line_chart, roc_chart
+from simulations.report.course import StageFacts
+from simulations.report.measures import Method, PairFidelity, Segmentation
 from simulations.report.pictures import Gallery
 from simulations.report.style_chart import style_charts
-from simulations.report.summary import Method, PairFidelity, Segmentation, StageFacts, Summary
+from simulations.report.summary import Summary
 from simulations.report.targets import mean_by_pair
 
 TEMPLATE = "page.html"

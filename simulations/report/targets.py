@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Literal
 
 from common.sequences import STRUCTURAL, Sequence
-from simulations.report.summary import (
+from simulations.report.measures import (
     AucFacts,
     Hypotheses,
     Identification,
@@ -15,8 +15,8 @@ from simulations.report.summary import (
     Method,
     PairFidelity,
     Segmentation,
-    Target,
 )
+from simulations.report.summary import Target
 
 COPY_RATIO = 0.8
 BETTER_PAIRS = 9

@@ -20,7 +20,7 @@ from simulations.bench.report import BenchReport
 from simulations.bench.stopwatch import Job, Stopwatch, spread
 from simulations.bench.table import COLUMNS, row_of
 from simulations.bench.workloads import MEASURED, SHAPES, BatchShape, prepare
-from simulations.cli import ModelChoice
+from simulations.commands.bench import ModelChoice
 
 SMALL = BatchShape(2, 32, 32)
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from client.training.game_watch import GameWatch, spread
+from client.training.game.watch import GameWatch, spread
 from client.training.gan_step import GanStep, build_step
 from client.training.trainer import draw_batches, fit
 from client.training.workplace import Workplace
@@ -79,20 +79,20 @@ def test_a_discriminator_that_says_the_same_of_all_is_right_half_the_time(step):
             head.weight.zero_()
             head.bias.fill_(1.0)
     (batch,) = draw_batches(step, 1, torch.Generator().manual_seed(5))
-    assert step._judge(batch)["win_rate"] == 0.5
+    assert step.judge_batch(batch)["win_rate"] == 0.5
 
 
 @pytest.mark.parametrize(("right", "kind"), [(True, "discriminator-wins"), (False, "discriminator-loses")])
 def test_a_discriminator_that_is_always_right_or_always_wrong_alarms(step, right, kind):
     (batch,) = draw_batches(step, 1, torch.Generator().manual_seed(5))
     mean = batch.reference[batch.own].mean()
-    step._drawing = lambda part: (None, torch.full_like(part.source, -3.0, requires_grad=True))
+    step.drawing.of = lambda part: (None, torch.full_like(part.source, -3.0, requires_grad=True))
     sign = 1.0 if right else -1.0
     weight = next(step.model.discriminator.parameters())
     step.model.discriminator.forward = lambda image, number: (
         sign * (image.mean((1, 2, 3)) - (mean - 3) / 2) + 0 * weight.sum()
     )
-    found = step._judge(batch)
+    found = step.judge_batch(batch)
     assert found["win_rate"] == float(right) and kinds(found, {}) == {kind}
 
 

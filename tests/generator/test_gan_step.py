@@ -75,7 +75,7 @@ def test_pictures_drawn_towards_another_site_never_update_the_discriminator(make
     step = step_on(make_store((T1,), (T1,)), make_study("use"), domains)
     (batch,) = batches(step, 1)
     foreign = type(batch)(**{**vars(batch), "own": torch.zeros_like(batch.own)})
-    assert step._judge(foreign) == {}
+    assert step.judge_batch(foreign) == {}
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -115,7 +115,7 @@ def test_a_site_without_a_sequence_of_the_study_sits_out(make_store, make_study,
 def test_background_stays_background(make_store, make_study, domains):
     step = step_on(make_store(BOTH), make_study("use"), domains)
     (batch,) = batches(step, 1)
-    drawn = step._redraw(batch.source, step._target_style(batch), batch.brain)
+    drawn = step.drawing.redraw(batch.source, step.drawing.style_of(batch), batch.brain)
     assert (drawn[~batch.brain] == -1).all()
 
 
@@ -135,8 +135,8 @@ def test_diversity_is_asked_of_drawn_styles_alone_and_fades(make_store, make_stu
     assert (first.in_drawn_style == (first.latent.any(1) & ~first.by_picture)).all()
     assert not first.in_drawn_style[:2].any()
     for batch in (first, *rest):
-        drawn = step._redraw(batch.source, step._target_style(batch), batch.brain)
-        weights.append(step._diversity(batch, drawn)["diversity"].weight)
+        drawn = step.drawing.redraw(batch.source, step.drawing.style_of(batch), batch.brain)
+        weights.append(step.drawer.diversity(batch, drawn, step.progress)["diversity"].weight)
         fit(step, [batch], lambda number, losses: None)
     assert weights == [2.0, 1.5, 1.0, 0.5, 0.0]
 
@@ -165,7 +165,7 @@ def test_r1_is_counted_on_every_nth_step(make_store, make_study, domains, monkey
         counted.append(1)
         return logits.sum() * 0
 
-    monkeypatch.setattr("client.training.gan_step.r1_penalty", penalty)
+    monkeypatch.setattr("client.training.game.judge.r1_penalty", penalty)
     step = step_on(make_store(BOTH, BOTH), make_study("use"), domains)
     fit(step, batches(step, 6), lambda number, losses: None)
     assert step.settings.r1_every == 4

@@ -57,8 +57,8 @@ def test_rows_towards_other_sites_are_learnt_by_style_and_cycle_alone(step):
         by_picture=torch.zeros_like(batch.own),
         target_number=torch.full_like(batch.target_number, step.draw_rows.foreign[0]),
     )
-    assert step._judge(none) == {}
-    assert set(step._improve(none)) == {"style", "cycle"}
+    assert step.judge_batch(none) == {}
+    assert set(step.improve_on(none)) == {"style", "cycle"}
 
 
 def test_what_the_foreign_heads_of_a_local_discriminator_would_say_changes_nothing(make_store, make_study, domains):

@@ -5,11 +5,9 @@ import pytest
 
 from common.sequences import STRUCTURAL, Sequence
 from common.settings.stages import Stage
-from simulations.report.pictures import Gallery, Row, crop_to, difference_tile, grey_tile, overlay_tile
-from simulations.report.summary import (
+from simulations.report.course import Cost, DataFacts, RoundFacts, SiteFacts, StageFacts, StudyFacts, Versions
+from simulations.report.measures import (
     AucFacts,
-    Cost,
-    DataFacts,
     FillGap,
     Hypotheses,
     Identification,
@@ -18,14 +16,10 @@ from simulations.report.summary import (
     MapMeasure,
     Measure,
     PairFidelity,
-    RoundFacts,
     Segmentation,
-    SiteFacts,
-    StageFacts,
-    StudyFacts,
-    Summary,
-    Versions,
 )
+from simulations.report.pictures import Gallery, Row, crop_to, difference_tile, grey_tile, overlay_tile
+from simulations.report.summary import Summary
 from simulations.report.targets import (
     hypotheses_targets,
     identification_targets,

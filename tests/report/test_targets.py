@@ -2,7 +2,7 @@ import pytest
 
 from common.sequences import STRUCTURAL, Sequence
 from simulations.report.build import unjudged
-from simulations.report.summary import (
+from simulations.report.measures import (
     AucFacts,
     Hypotheses,
     Identification,

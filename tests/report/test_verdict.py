@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from common import console
-from simulations.cli import app, print_verdict
+from simulations.cli import app
+from simulations.commands.run import print_verdict
 
 
 def test_the_verdict_ends_with_what_was_missed_and_where_the_report_is(summary, capsys):

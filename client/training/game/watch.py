@@ -9,7 +9,7 @@ from torch import Tensor
 
 from client.data.dataset import CaseStore
 from client.training.fixed_slices import fixed_slices
-from client.training.gan_batch import holding
+from client.training.game.batch import holding
 from common.nets.ummgat import Ummgat
 from common.sequences import Sequence
 
