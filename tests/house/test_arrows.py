@@ -24,7 +24,7 @@ FLOWER = {
     ),
     *("simulations/process_grid.py", "simulations/ray_engine.py"),
     *("client/secure_phases.py", "common/secure/words.py"),
-    *("client/node/guard.py", "client/node/executor.py"),
+    *("client/node/guard.py", "common/processes/executor.py"),
 }
 """Files outside server/ that may know Flower."""
 
