@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,23 @@ DAMAGED = (
     *(NotImplementedError, RuntimeError, KeyError, IndexError, OverflowError),
 )
 """What reading a damaged archive raises."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A bundle as it came: its digest, computed here, and whether it holds the installed code and no other."""
+
+    sha256: str
+    same_code: bool
+
+    @classmethod
+    def of(cls, bundle: bytes) -> Shipped:
+        """Look at a bundle without running anything of it; one that cannot be read holds other code."""
+        try:
+            same = bundled_digests(bundle) == installed_digests()
+        except StudyError:
+            same = False
+        return cls(hashlib.sha256(bundle).hexdigest(), same)
 
 
 @cache

@@ -55,7 +55,7 @@ class RunConfig(Frozen):
     def submitted_again(self) -> dict[str, bool | str]:
         """Return the configuration with which this run is resumed: as it is, for a plan may bind it word for word.
 
-        A path that is relative stays so. It is read from the folder in which the superexec works, then as now.
+        A path that is relative stays so. It is read from the folder in which the app's process works, then as now.
         """
         paths = ("study", "out", "roster", "identifier_weights", "start_from")
         given = {key: value for key in paths if (value := getattr(self, key))}

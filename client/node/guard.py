@@ -7,8 +7,6 @@ Flower has not all of them, nothing runs at all.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +20,13 @@ from client.answers.site_file import SITE_KEY
 from client.app import app
 from client.config import load_site
 from client.consent.approvals import NotApprovedError, approved
-from client.node.handover import TOKEN
-from client.node.verdict import Shipped, Verdict, judge
+from client.node.verdict import Verdict, judge
 from client.privacy.audit_message import sole_subject
 from common import logs
 from common.errors import GliofedError
+from common.processes.handover import Handover
+from common.processes.stand_in import install_nothing, stand_in
+from common.sources import Shipped
 from common.study import code_version
 
 log = logs.logger("client.node.guard")  # also where it runs as __main__
@@ -92,31 +92,21 @@ def stand_before(module: ModuleType, guard: Guard) -> None:
         "install_from_fab": guard.look_at,
         "get_project_dir": lambda *names: Path(),
         "get_load_client_app_fn": guard.loader,
-        "install_app_dependencies": _install_nothing,
+        "install_app_dependencies": install_nothing,
     }
-    if missing := [name for name in ways if not callable(getattr(module, name, None))]:
-        names = ", ".join(missing)
-        raise RuntimeError(f"this Flower runs bundles in another way ({names} missing); install the version we pin")
-    vars(module).update(ways)
-
-
-def _install_nothing(*_: object, **__: object) -> None:
-    raise RuntimeError("nothing that a coordinator ships is installed here")
+    stand_in(module, ways)
 
 
 def main() -> None:
     """Run one task of the SuperNode at the given address."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runtime-api-address", required=True)
-    parser.add_argument("--parent-pid", type=int, required=True)
-    given = parser.parse_args()
+    task = Handover.received(__doc__)
     logs.configure("info")
     stand_before(flower, Guard())
     flower.run_clientapp(
-        runtime_api_address=given.runtime_api_address,
-        token=os.environ.pop(TOKEN),
+        runtime_api_address=task.address,
+        token=task.token,
         insecure=True,  # on the loopback address, within this machine
-        parent_pid=given.parent_pid,
+        parent_pid=task.parent_pid,
         runtime_dependency_install=False,
     )
 

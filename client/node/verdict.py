@@ -9,14 +9,11 @@ run, approved or not: what runs is what was installed.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from common.errors import StudyError
-from common.sources import bundled_digests, installed_digests
+from common.sources import Shipped
 
 QUERY = "query"
 """The kind of message that asks; Flower appends an action after a dot."""
@@ -40,23 +37,6 @@ class Plan(Protocol):
 
     def fits_run(self, run_config: Mapping[str, object]) -> bool:
         """Say whether a run of this configuration is the one that was planned."""
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A bundle as it came: its digest, computed here, and whether it holds the installed code and no other."""
-
-    sha256: str
-    same_code: bool
-
-    @classmethod
-    def of(cls, bundle: bytes) -> Shipped:
-        """Look at a bundle without running anything of it; one that cannot be read holds other code."""
-        try:
-            same = bundled_digests(bundle) == installed_digests()
-        except StudyError:
-            same = False
-        return cls(hashlib.sha256(bundle).hexdigest(), same)
 
 
 def judge(shipped: Shipped, kind: str, run_config: Mapping[str, object], plans: Iterable[Plan]) -> Verdict:

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(consortium: FolderArgument) -> None:
-    """Run SuperLink, superexec and bundle hub on the loopback address until SIGTERM or Ctrl-C.
+    """Run SuperLink, executor and bundle hub on the loopback address until SIGTERM or Ctrl-C.
 
     Each writes its own log below flower/logs; one that dies is started again. Sites reach nothing of it but what nginx
     lets through: see the verb nginx. Ends with exit code 6 where a program cannot be kept alive.

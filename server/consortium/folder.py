@@ -139,7 +139,7 @@ class Consortium:
 
     @property
     def superexec_secret(self) -> Path:
-        """What the superexec shows the SuperLink."""
+        """What the executor, in the place of Flower's superexec, shows the SuperLink."""
         return self.flower / "superexec.secret"
 
     @property

@@ -1,1 +1,1 @@
-"""The coordinator's programs: Flower's SuperLink and superexec, the signed bundle, and what stands before them."""
+"""The coordinator's programs: SuperLink, executor and guard, the signed bundle, and what stands before them."""

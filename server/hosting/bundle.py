@@ -24,6 +24,7 @@ from server.config import RunConfig
 
 FILE, CARD = "gliofed.fab", "bundle.json"
 PUBLISHER = APP = "gliofed"
+SERVER_APP = "server.app:app"
 MAX_CARD_BYTES = 4096
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every file in a bundle: the first that the format knows."""
@@ -48,18 +49,17 @@ class BundleCard(Frozen):
     signature: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-]{1,128}$")]
 
 
-def build_bundle(sources: Mapping[str, bytes] | None = None, server_app: str = "server.app:app") -> bytes:
+def build_bundle(sources: Mapping[str, bytes] | None = None) -> bytes:
     """Return the bundle of the installed code, in Flower's format; the same code gives the same bytes.
 
     Its project file is written here, not copied, so that an installed wheel builds what a checkout builds.
 
     Args:
-        sources: other sources than the installed ones, and
-        server_app: another app at the coordinator, for tests.
+        sources: other sources than the installed ones, for tests.
     """
     import tomli_w
 
-    app = {"components": {"serverapp": server_app, "clientapp": "client.app:app"}, "config": unset_run_config()}
+    app = {"components": {"serverapp": SERVER_APP, "clientapp": "client.app:app"}, "config": unset_run_config()}
     project = {
         "project": {"name": APP, "version": __version__, "description": "GlioFed", "license": "Apache-2.0"},
         "tool": {"flwr": {"app": {"publisher": PUBLISHER, **app}}},

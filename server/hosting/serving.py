@@ -1,4 +1,4 @@
-"""Serving a consortium: hub, SuperLink and superexec on the loopback address, for as long as nobody ends it."""
+"""Serving a consortium: hub, SuperLink and executor on the loopback address, for as long as nobody ends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.consortium.folder import Consortium
 from server.facts.fleet import superlink_fleet
 from server.hosting.bundle import read_bundle
 from server.hosting.hub import hub
-from server.hosting.superlink import superexec, superlink, write_secret
+from server.hosting.superlink import executor, superlink, write_secret
 from server.monitoring.start import start_monitoring
 
 log = logger(__name__)
@@ -48,7 +48,7 @@ def serve(consortium: Consortium, over: threading.Event, on_ready: Callable[[], 
             return not over.is_set()
 
         wait_for_port(settings.fleet_port, go_on=lives)
-        supervisor.take(superexec(consortium))
+        supervisor.take(executor(consortium))
         with start_monitoring(consortium, superlink_fleet(consortium), lambda: supervisor.all_alive):
             on_ready()
             keep_alive(supervisor, over)

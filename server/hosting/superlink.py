@@ -1,4 +1,4 @@
-"""Flower's two programs at the coordinator: the SuperLink, and the superexec that runs our ServerApp.
+"""The coordinator's two long-running programs of Flower's: the SuperLink, and the executor that starts a guard a run.
 
 Both listen and speak on the loopback address alone, for Flower's Control API asks nobody who he is: what sites reach is
 nginx, which lets nothing but the Fleet API through. TLS is between them all the same: without it the SuperLink takes no
@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 
 from common.files import PRIVATE, write_whole
-from common.processes.flower import LOOPBACK, environment, flower_program
+from common.processes.flower import LOOPBACK, environment, flower_program, own_module
 from common.processes.program import Program
 from server.consortium.folder import Consortium
 from server.hosting.hub import hub_address
@@ -32,21 +32,21 @@ def superlink(consortium: Consortium) -> Program:
         "--superexec-auth-secret-file": str(consortium.superexec_secret),
     }
     switches = ("--enable-supernode-auth", "--disable-runtime-dependency-installation")
-    return _program(consortium, "superlink", options, *switches)
+    return _program(consortium, "superlink", flower_program("flower-superlink"), options, *switches)
 
 
-def superexec(consortium: Consortium) -> Program:
-    """Return the superexec. It works in the consortium's folder, from where a run configuration's paths are read."""
+def executor(consortium: Consortium) -> Program:
+    """Return the executor. It works in the consortium's folder, from where a run configuration's paths are read."""
     options = {
         "--runtime-api-address": f"{LOOPBACK}:{consortium.settings.fleet_port}",
         "--root-certificates": str(consortium.ca),
-        "--superexec-auth-secret-file": str(consortium.superexec_secret),
+        "--secret-file": str(consortium.superexec_secret),
     }
-    return _program(consortium, "superexec", options)
+    return _program(consortium, "executor", own_module("server.hosting.executor"), options)
 
 
 def write_secret(consortium: Consortium) -> None:
-    """Write what the superexec shows the SuperLink, where there is none yet."""
+    """Write what the executor shows the SuperLink, where there is none yet."""
     if not consortium.superexec_secret.is_file():
         write_whole(consortium.superexec_secret, secrets.token_bytes(SECRET_BYTES), PRIVATE)
 
@@ -57,7 +57,9 @@ def flower_environment(consortium: Consortium) -> dict[str, str]:
     return environment(consortium.flower, own)
 
 
-def _program(consortium: Consortium, name: str, options: Mapping[str, str], *switches: str) -> Program:
-    command = [*flower_program(f"flower-{name}"), *(part for option in options.items() for part in option), *switches]
+def _program(
+    consortium: Consortium, name: str, start: list[str], options: Mapping[str, str], *switches: str
+) -> Program:
+    command = [*start, *(part for option in options.items() for part in option), *switches]
     log = consortium.logs / f"{name}.log"
     return Program(name, command, flower_environment(consortium), consortium.folder, log)

@@ -1,4 +1,4 @@
-"""One closed deployment of two sites for all tests of this topic."""
+"""One closed deployment of one site for all tests of this topic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """The deployment, both sites online; nothing is approved anywhere."""
+    """The deployment, its site online; nothing is approved there."""
     from tests.closed.place import Place
 
     with Place(tmp_path_factory.mktemp("closed")) as made:

@@ -1,16 +1,15 @@
 """A whole closed deployment on the loopback address, from empty folders by our own verbs and functions: nginx, the
-coordinator's `serve`, and a `serve` at each of two sites."""
+coordinator's `serve`, and a `serve` at a site."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +18,6 @@ from client.enrolment.folder import SiteFolder
 from client.enrolment.joining import join
 from common.identity.kit import open_kit
 from common.identity.signing import SigningKey
-from common.processes.flower import environment, flower_program
 from common.processes.ports import free_port, listens
 from common.processes.program import Program
 from server.consortium.admission import admit, hear
@@ -27,11 +25,12 @@ from server.consortium.beginning import begin_consortium
 from server.consortium.folder import Consortium
 from server.consortium.registrar import FlowerRegistrar
 from server.consortium.settings import ConsortiumSettings, Ports
-from server.hosting.bundle import build_bundle, write_bundle
+from server.hosting.bundle import build_bundle, read_card, write_bundle
+from server.hosting.hub import APP_ID
 from server.hosting.nginx import configuration, make_folders
-from server.hosting.submit import planned_run_config
+from tests.closed.control import Control
+from tests.closed.rogue import exchange
 
-HERE = Path(__file__).parent
 QUICK = {"OMP_NUM_THREADS": "1"}
 PATIENCE_S = 120.0
 NGINX = "/usr/sbin/nginx"
@@ -54,7 +53,7 @@ def wait_until(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE
 class Place:
     """The deployment. Within its `with` everything runs; afterwards nothing does."""
 
-    def __init__(self, folder: Path, sites: tuple[str, ...] = ("hospital-a", "hospital-b")) -> None:
+    def __init__(self, folder: Path, sites: tuple[str, ...] = ("hospital-a",)) -> None:
         self.folder, self.port = folder, free_port()
         self.consortium = Consortium(folder / "consortium")
         self.sites = {name: SiteFolder(folder / name / "site.toml") for name in sites}
@@ -64,7 +63,7 @@ class Place:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._begin()
-            self.server = self._start(stack, "serve", verb("server", "serve", self.consortium.folder), PYTHONPATH=HERE)
+            self.server = self._start(stack, "serve", verb("server", "serve", self.consortium.folder))
             self._start_nginx(stack)
             wait_until(lambda: "SuperLink on" in self.server.log.read_text(), "the SuperLink listens")
             self._admit()
@@ -72,7 +71,7 @@ class Place:
                 name: self._start(stack, name, verb("client", "serve", "--site", site.toml))
                 for name, site in self.sites.items()
             }
-            wait_until(lambda: self.online() == set(self._names), "both sites are online")
+            wait_until(lambda: self.online() == set(self._names), "the sites are online")
             self._stack = stack.pop_all()
         return self
 
@@ -100,12 +99,8 @@ class Place:
         """The consortium's."""
         return SigningKey.load(self.consortium.signing_key)
 
-    def _start(self, stack: ExitStack, name: str, command: list[str], **more: object) -> Program:
-        given = QUICK | {key: str(value) for key, value in more.items()}
-        whole = {**os.environ, **given}
-        if "PYTHONPATH" in more:
-            whole["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(more["PYTHONPATH"])])
-        program = Program(name, command, whole, self.folder, self.folder / "logs" / f"{name}.log")
+    def _start(self, stack: ExitStack, name: str, command: list[str]) -> Program:
+        program = Program(name, command, {**os.environ, **QUICK}, self.folder, self.folder / "logs" / f"{name}.log")
         program.start()
         stack.callback(program.end, grace_s=30.0)
         return program
@@ -125,48 +120,57 @@ class Place:
         for name, site in self.sites.items():
             join(site, open_kit(self.consortium.kit(name).read_bytes(), name))
 
-    # ---- Flower's command line
+    def control(self) -> Control:
+        """Return a connection to the Control API, as whoever has a shell on the coordinator's machine has it."""
+        return Control(f"127.0.0.1:{self.consortium.settings.fleet_port}", self.consortium.ca)
 
-    def flwr(self, *words: str) -> dict[str, Any]:
-        """Call `flwr` as the coordinator does."""
-        return flwr(self.consortium.flower, *words, cwd=self.consortium.folder)
+    def submit(self, settings: Mapping[str, str | bool]) -> int:
+        """Submit a run of the consortium's bundle, from its hub and with its signature; return its number."""
+        with self.control() as control:
+            return control.submit(settings, app=f"{APP_ID}=={read_card(self.consortium.bundle).version}")
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """Let the coordinator's executor stand still: what is submitted meanwhile is the test's to take."""
+        number = process_of("server.hosting.executor", str(self.consortium.ca))
+        os.kill(number, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(number, signal.SIGCONT)
 
     def online(self) -> set[str]:
         """Return the sites whose SuperNode the SuperLink has let in."""
         logs = {name: site.logs / "supernode.log" for name, site in self.sites.items()}
         return {name for name, log in logs.items() if log.is_file() and "SuperNode ID" in log.read_text()}
 
-    def play(self, name: str, messages: list[dict[str, Any]], submit: Callable[[dict[str, str | bool]], object]) -> Any:
-        """Submit a run of the messenger and return what came back for each message."""
-        folder = self.consortium.run(name)
-        folder.mkdir(parents=True)
-        (folder / "messages.json").write_text(json.dumps(messages))
-        submit(planned_run_config(name))
-        wait_until((folder / "replies.json").is_file, f"run {name} is over")
-        return json.loads((folder / "replies.json").read_text())
+    def play(self, messages: list[dict[str, Any]], submit: Callable[[], int]) -> list[dict[str, Any]]:
+        """Send messages in a run, as a coordinator does who is against the sites; return what came back for each."""
+        with self.unguarded():
+            submit()
+            return exchange(self.consortium, messages)
 
     def message(self, site: str, kind: str) -> dict[str, Any]:
-        """Return a message for the messenger; what it asks is no question of ours."""
+        """Return a message to a site; what it asks is no question of ours."""
         return {"node": self.nodes[site], "kind": kind, "records": {"task": "{}"}}
 
 
-def put_bundle(consortium: Consortium, key: SigningKey, sources: Mapping[str, bytes]) -> str:
-    """Put a signed bundle of these sources, with the messenger as ServerApp, in place; return its digest."""
-    return write_bundle(consortium.bundle, key, build_bundle(sources, "messenger:app")).sha256
+def put_bundle(consortium: Consortium, key: SigningKey, sources: Mapping[str, bytes] | None = None) -> str:
+    """Put a signed bundle in place, of other sources than the installed where some are given; return its digest."""
+    return write_bundle(consortium.bundle, key, build_bundle(sources)).sha256
 
 
-def flwr(home: Path, *words: str, cwd: Path) -> dict[str, Any]:
-    """Call `flwr` with a home; what it does not say in JSON is under `said`."""
-    done = subprocess.run(
-        [*flower_program("flwr"), *words, "--format", "json"],
-        env=environment(home, QUICK),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    begins = done.stdout.find("{")
-    answer: dict[str, Any] = {} if begins < 0 else json.loads(done.stdout[begins:])
-    return {"success": done.returncode == 0, "said": done.stdout + done.stderr} | answer
+def processes() -> list[tuple[int, list[str]]]:
+    """Return number and words of the command line of every process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):  # it ended while we looked
+                found.append((int(entry.name), (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")))
+    return found
+
+
+def process_of(*words: str) -> int:
+    """Return the number of the one process that was called with these words; the deployment has started it."""
+    (found,) = [number for number, called in processes() if set(words) <= set(called)]
+    return found

@@ -1,9 +1,8 @@
-"""The guard: which message the installed app answers, which a code, and that nothing of a bundle is loaded."""
+"""The guard at a site: which message the installed app answers, which a code; nothing of a bundle is loaded."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +11,17 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
-from flwr.supercore.constant import TaskType
-from flwr.supercore.superexec import run_superexec
-from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResultStatus
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.runtime import run_clientapp
 
 from client.enrolment.beginning import begin_site
 from client.enrolment.folder import SiteFolder
-from client.node import executor
 from client.node.guard import Guard, stand_before
-from client.node.verdict import Shipped, Verdict, judge
+from client.node.verdict import Verdict, judge
 from client.privacy.audit import AuditLog
 from common.parcel import unwrap
 from common.records import ANSWER, Answer, read_text
+from common.sources import Shipped
 from server.hosting.bundle import build_bundle
 
 BUNDLE = "b" * 64
@@ -184,7 +180,7 @@ def test_it_stands_where_the_pinned_flower_runs_bundles() -> None:
     stand_before(stand_in, guard)
     load = stand_in.get_load_client_app_fn(default_app_ref="", app_path=None, multi_app=True)
     assert load("somebody/app", "1.0.0", "f" * 64) is guard
-    with pytest.raises(RuntimeError, match="nothing that a coordinator ships"):
+    with pytest.raises(RuntimeError, match="nothing that a bundle asks for"):
         stand_in.install_app_dependencies(Path(), launch_id="x")
     source = Path(str(run_clientapp.__file__)).read_text()
     for called in ("install_from_fab(fab.content", "get_load_client_app_fn(", "client_app(message=message, context"):
@@ -194,43 +190,3 @@ def test_it_stands_where_the_pinned_flower_runs_bundles() -> None:
 def test_it_refuses_to_stand_in_a_flower_that_works_otherwise() -> None:
     with pytest.raises(RuntimeError, match="get_load_client_app_fn missing"):
         stand_before(SimpleNamespace(**{**vars(run_clientapp), "get_load_client_app_fn": None}), Guard(never))
-    with pytest.raises(RuntimeError, match="another way"):
-        executor.put_executor(ModuleType("run_superexec"))
-
-
-# ---- the executor
-
-
-def spec(kind: TaskType) -> ExecutionSpec:
-    return ExecutionSpec(
-        task_type=kind,
-        runtime_api_address="127.0.0.1:1",
-        token="a-secret",
-        insecure=True,
-        root_certificates_path=None,
-        runtime_dependency_install=True,
-        parent_pid=1,
-        suppress_output=False,
-        task_id=1,
-    )
-
-
-def test_the_executor_starts_the_guard_for_a_client_app_and_nothing_for_any_other_task(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(executor.subprocess, "Popen", lambda command, env: started.append((command, env)))
-    statuses = {kind: executor.GuardedExecutor().launch(spec(kind)).status for kind in TaskType}
-    assert {kind for kind, status in statuses.items() if status is LaunchResultStatus.ACCEPTED} == {TaskType.CLIENT_APP}
-    ((command, environment),) = started
-    assert command[:4] == [sys.executable, "-P", "-m", "client.node.guard"]
-    assert "a-secret" not in " ".join(command)
-    assert environment["GLIOFED_TASK_TOKEN"] == "a-secret"
-
-
-def test_flowers_loop_gets_our_executor() -> None:
-    stand_in = ModuleType("run_superexec")
-    vars(stand_in).update(vars(run_superexec))
-    executor.put_executor(stand_in)
-    assert isinstance(stand_in.get_executor("kubernetes", insecure=True), executor.GuardedExecutor)
-    assert "executor = get_executor(" in Path(str(run_superexec.__file__)).read_text()

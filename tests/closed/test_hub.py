@@ -78,7 +78,7 @@ def test_no_request_makes_it_fail(consortium: Consortium, body: bytes | str) -> 
 @pytest.fixture
 def port(consortium: Consortium) -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler(Hub(consortium))) as service:
-        thread = threading.Thread(target=service.serve_forever)
+        thread = threading.Thread(target=service.serve_forever, args=(0.05,))
         thread.start()
         yield service.server_address[1]
         service.shutdown()

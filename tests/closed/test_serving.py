@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -22,8 +21,8 @@ from server.consortium.beginning import begin_consortium
 from server.consortium.folder import Consortium
 from server.consortium.settings import ConsortiumSettings
 from server.hosting.bundle import FILE, read_bundle
-from server.hosting.superlink import superexec, superlink, write_secret
-from tests.closed.place import Place, wait_until
+from server.hosting.superlink import executor, superlink, write_secret
+from tests.closed.place import Place, processes, wait_until
 
 
 @pytest.fixture
@@ -102,11 +101,11 @@ def test_the_coordinators_programs_listen_on_the_loopback_address_alone(consorti
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert {"--enable-supernode-auth", "--disable-runtime-dependency-installation"} <= set(words)
     assert words[words.index("--isolation") + 1] == "process"
-    address = superexec(consortium).command
+    address = executor(consortium).command
     assert address[address.index("--runtime-api-address") + 1] == "127.0.0.1:9092"
 
 
-def test_the_superexecs_secret_is_its_owners_alone_and_stays(consortium: Consortium) -> None:
+def test_the_executors_secret_is_its_owners_alone_and_stays(consortium: Consortium) -> None:
     write_secret(consortium)
     before = consortium.superexec_secret.read_bytes()
     write_secret(consortium)
@@ -127,10 +126,10 @@ def test_a_sites_programs_trust_one_signer_and_speak_on_the_loopback_address(pla
     assert options["--node-config"] == f'site="{site.toml}"'
 
 
-def test_a_site_runs_the_supernode_and_our_executor_and_no_program_of_flowers_that_runs_tasks(place: Place) -> None:
-    for site in place.sites.values():
-        names = {kind for command in commands_naming(str(site.folder)) for kind in KINDS if kind in command}
-        assert names == {"flower_supernode", "client.node.executor"}
+def test_nowhere_runs_a_program_of_flowers_that_runs_tasks(place: Place) -> None:
+    (site,) = place.sites.values()
+    assert called_at(site.folder) == {"flower_supernode", "client.node.executor"}
+    assert called_at(place.consortium.folder) == {"flower_superlink", "server.hosting.executor", "server.hosting.hub"}
 
 
 @pytest.mark.slow
@@ -139,26 +138,27 @@ def test_what_is_killed_comes_back_even_while_the_server_still_counts_its_last_l
     site = place.sites["hospital-a"]
     before = (site.logs / "supernode.log").read_text().count("SuperNode ID")
     for folder, program in ((str(site.folder), "flower_supernode"), (str(place.consortium.folder), "flower_superlink")):
-        (number,) = (number for number, command in processes() if folder in command and program in command)
+        (number,) = (n for n, words in processes() if folder in (line := " ".join(words)) and program in line)
         os.kill(number, signal.SIGKILL)
     log = site.logs / "supernode.log"
     wait_until(lambda: log.read_text().count("SuperNode ID") > before, "it is let in again", patience_s=200.0)
 
 
-KINDS = ("flower_supernode", "client.node.executor", "flower_superexec", "flwr-clientapp", "flwr-agentapp")
+KINDS = (
+    "flower_supernode",
+    "flower_superlink",
+    "flower_superexec",
+    "flwr-serverapp",
+    "flwr-clientapp",
+    "flwr-agentapp",
+)
 
 
-def processes() -> list[tuple[int, str]]:
-    """Return number and command line of every process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append((int(entry.name), command))
+def called_at(folder: Path) -> set[str]:
+    """Return which programs of Flower's and which modules of ours run with a folder in their command line."""
+    found = set()
+    for _, words in processes():
+        if str(folder) in " ".join(words):
+            found |= {kind for kind in KINDS if kind in " ".join(words)}
+            found |= {word for word in words if word.startswith(("client.node", "server.hosting"))}
     return found
-
-
-def commands_naming(folder: str) -> list[str]:
-    """Return the command lines in which a folder is named."""
-    return [command for _, command in processes() if folder in command]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,8 +16,10 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from common.identity.certificates import Authority
+from server.hosting.bundle import build_bundle
 from server.hosting.nginx import CALLS, MAX_BODY_MB
-from tests.closed.place import Place, flwr
+from tests.closed.control import Control
+from tests.closed.place import Place
 
 CONTROL = ("list-runs", "start-run", "list-nodes", "register-node", "stop-run")
 DISGUISED = (
@@ -66,19 +67,12 @@ def test_a_body_larger_than_any_piece_is_refused_before_it_is_read(place: Place)
     assert sent(place, "POST", "/v1/fleet/push-object", declared=MAX_BODY_MB * 2**20 + 1) == 413
 
 
-def test_a_stranger_can_neither_list_nor_submit_nor_register(place: Place, tmp_path: Path) -> None:
-    home, app = tmp_path / "home", Path(__file__).parents[2]
-    home.mkdir()
-    root = place.consortium.ca
-    lines = ["[superlink.net]", f'address = "localhost:{place.port}"', f'root-certificates = "{root}"']
-    (home / "config.toml").write_text("\n".join(lines))
-    key = place.sites["hospital-a"].public_key
-    tried = (("ls", "net"), ("run", str(app), "net"), ("supernode", "register", str(key), "net", "--name", "x"))
-    with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda words: flwr(home, *words, cwd=tmp_path), tried))
-    for answer in answers:
-        assert not answer["success"]
-        assert "404" in answer["said"], answer["said"]
+def test_a_stranger_can_neither_list_nor_submit_nor_register(place: Place) -> None:
+    key = place.sites["hospital-a"].public_key.read_bytes()
+    with Control(f"localhost:{place.port}", place.consortium.ca) as control:
+        for call in (control.list_runs, lambda: control.submit({}, build_bundle()), lambda: control.register(key)):
+            with pytest.raises(httpx.HTTPStatusError, match="404"):
+                call()
 
 
 class Nobody:

@@ -3,21 +3,10 @@
 import os
 import signal
 import urllib.request
-from pathlib import Path
 
 from client.monitoring.heartbeat import CALL
 from common.health_probe import probe
-from tests.closed.place import wait_until
-
-
-def process_of(word):
-    """Return the number of the one process that was called with this word; the test has started it."""
-    (found,) = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0")
-    ]
-    return found
+from tests.closed.place import process_of, wait_until
 
 
 def test_the_coordinator_is_healthy_and_knows_its_sites(place):
@@ -47,7 +36,7 @@ def test_a_site_is_healthy_while_it_reaches_the_superlink_and_its_supernode_live
 
 def test_nginx_alone_is_not_the_server(place):
     """With nginx there and the SuperLink stopped, two heartbeats are missed and the site says so."""
-    monitoring = place.sites["hospital-b"].config.monitoring
+    monitoring = place.sites["hospital-a"].config.monitoring
     health = f"127.0.0.1:{monitoring.health_port}"
     wait_until(lambda: probe(health) == "SERVING", "the site is healthy")
     superlink = process_of(str(place.consortium.superlink_database))

@@ -24,14 +24,9 @@ FLOWER = {
     ),
     *("simulations/process_grid.py", "simulations/ray_engine.py"),
     "common/secure/words.py",
-    *(
-        f"client/answers/{name}.py"
-        for name in (
-            *("assessment", "guarded", "opened", "packed_update", "question", "received", "secure_sum", "site_file"),
-            "task",
-        )
-    ),
-    *("client/node/guard.py", "client/node/executor.py"),
+    *(f"client/answers/{name}.py" for name in ("assessment", "guarded", "opened", "packed_update", "question")),
+    *(f"client/answers/{name}.py" for name in ("received", "secure_sum", "site_file", "task")),
+    *("client/node/guard.py", "common/processes/executor.py"),
 }
 """Files outside server/ that may know Flower."""
 

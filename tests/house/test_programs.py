@@ -92,7 +92,8 @@ def test_the_bundle_that_flower_ships_holds_the_code_and_nothing_else():
      ("client.limits.DiskLimitError", 5, "disk-limit"),
      ("client.privacy.audit_entry.AuditError", 5, "audit-log"),
      ("client.privacy.outbound.NotCoveredError", 5, "not-covered"),
-     ("common.approval.study_plan.WrongPlanError", 5, "wrong-plan")],
+     ("common.approval.study_plan.WrongPlanError", 5, "wrong-plan"),
+     ("server.hosting.guard.RefusedRunError", 5, "refused-run")],
 )  # fmt: skip
 def test_the_codes_that_topics_add_are_the_documented_ones(error, exit_code, code):
     module, _, name = error.rpartition(".")
