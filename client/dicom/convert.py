@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from client.dicom.classic import write_classic
 from client.dicom.series import Series
 from common.errors import DataError
 
@@ -49,8 +50,7 @@ def convert(series: Series, workplace: Path) -> tuple[NDArray[Any], Affine]:
         source, target = home / "in", home / "out"
         source.mkdir()
         target.mkdir()
-        for number, header in enumerate(series.slices):
-            (source / f"{number:06}.dcm").symlink_to(header.path.absolute())
+        _provide(series, source)
         _run([str(_program()), *OPTIONS, "-o", str(target), str(source)], home)
         files = sorted(path.name for path in target.iterdir())
         if files != ["image.nii"]:
@@ -65,6 +65,19 @@ def convert(series: Series, workplace: Path) -> tuple[NDArray[Any], Affine]:
     if series.grid is None or not series.grid.agrees(volume.native_shape, volume.native_affine):
         raise ConversionRefusedError("the converter placed it otherwise than its headers say; export it again")
     return _plain(volume.data), volume.affine
+
+
+def _provide(series: Series, folder: Path) -> None:
+    """Put one object a slice into `folder`: links to classic ones, frames of others written out."""
+    for number, header in enumerate(series.slices, start=1):
+        place = folder / f"{number:06}.dcm"
+        if header.frame:
+            try:
+                write_classic(header, place, number)
+            except (OSError, ValueError):
+                raise ConversionRefusedError("its object cannot be read, or has changed; run it again") from None
+        else:
+            place.symlink_to(header.path.absolute())
 
 
 def _program() -> Path:

@@ -13,6 +13,9 @@ from common.shapes import Affine
 FEWEST_SLICES = 10
 """Below that it is a localiser or a fragment, not a head."""
 
+MOST_VOXELS = 2**28
+"""Columns times rows times slices: 512 x 512 x 1024. Nothing larger is decoded."""
+
 TOLERANCE_MM = 0.05
 """Rounding of positions that scanners are known for."""
 
@@ -79,6 +82,8 @@ def place(slices: tuple[Header, ...]) -> tuple[Grid | None, tuple[str, ...]]:
         return None, ("its axes or pixel spacing are impossible",)
     if len(slices) < FEWEST_SLICES:
         return None, (f"has {len(slices)} of the {FEWEST_SLICES} slices that a volume has at least",)
+    if first.rows * first.columns * len(slices) > MOST_VOXELS:
+        return None, ("has more voxels than a scan of a head",)
     positions = np.array([each.position_mm for each in slices])
     steps = np.diff(positions @ axis)
     step = float(np.median(steps))

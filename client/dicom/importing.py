@@ -124,7 +124,7 @@ def _write_session(taken: dict[Sequence, Row], folder: Path, workplace: Path, ke
             shutil.rmtree(aside)
             raise ConversionRefusedError(f"{sequence} ({row.key}): {error}") from None
         write_volume(aside / "anat" / f"{stem}.nii.gz", data, affine)
-        write_whole(aside / "anat" / f"{stem}.json", sidecar(row.series.header, keep_scanner))
+        write_whole(aside / "anat" / f"{stem}.json", sidecar(row.series.header, keep_scanner, row.series.lossy))
     write_whole(aside / RECORD, json.dumps({"schema_version": 1, "series": record}, indent=1).encode())
     make_folder(folder.parent)
     aside.rename(folder)

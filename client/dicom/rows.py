@@ -15,6 +15,7 @@ from client.dicom.survey import Survey
 from common.sequences import Sequence
 
 SAME_OBJECT = "two different objects of it have one SOPInstanceUID; export it again"
+LOST = "it was compressed with loss: its values are no longer those measured; prefer the original images"
 UNKNOWN_AGENT = "nothing says whether contrast agent was given"
 
 
@@ -82,16 +83,20 @@ def build_rows(found: Survey, secret: PatientSecret) -> list[Row]:
         contested = (SAME_OBJECT,) if header.series in found.contested else ()
         patient = secret.patient(header.patient_id, header.issuer)
         recognition = _recognise_all(series)
+        named = recognition.sequence is not None
+        lost = (LOST,) if series.lossy else ()
+        if not named:
+            recognition = replace(recognition, notes=(*recognition.notes, *lost))
         rows.append(
             Row(
-                key=secret.series(header.series, tuple(each.sop for each in series.slices)),
+                key=secret.series(header.series, tuple(each.name for each in series.slices)),
                 patient=patient,
                 session=secret.session(patient, header.study),
                 day=None,
                 series=series,
                 recognition=recognition,
                 problems=(*whose.get(header.series, ()), *contested, *recognition.bars, *series.problems),
-                doubts=(*recognition.doubts, *(series.doubts if recognition.sequence else ())),
+                doubts=(*recognition.doubts, *((*lost, *series.doubts) if named else ())),
             )
         )
     rows = _with_days(rows)

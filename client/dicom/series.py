@@ -35,6 +35,11 @@ class Series:
     doubts: tuple[str, ...] = ()
 
     @property
+    def lossy(self) -> bool:
+        """Whether values of it were changed by a compression."""
+        return any(header.lossy for header in self.slices)
+
+    @property
     def header(self) -> Header:
         """The header that stands for all."""
         return self.slices[0]
@@ -57,13 +62,13 @@ def group(headers: Iterable[Header]) -> list[Series]:
 
 
 def _kinds(members: list[Header]) -> list[list[Header]]:
-    """Return the members by what the slices of one volume share: grid, direction, echo, image type, b-value, times."""
+    """Return the members by what the slices of one volume share: grid, stack, echo, image type, b-value, times."""
     kinds: dict[tuple[object, ...], list[list[Header]]] = defaultdict(list)
     for header in members:
         shared = (
             header.study, header.patient_id, header.issuer, header.rows, header.columns, header.spacing_mm,
             header.image_type, header.echo, _rounded(header.te_ms), _rounded(header.ti_ms), header.flip_deg,
-            header.b_value,
+            header.b_value, header.stack,
         )  # fmt: skip
         for known in kinds[shared]:
             pairs = zip(known[0].orientation, header.orientation, strict=True)
@@ -102,13 +107,17 @@ def _crowded(members: list[Header]) -> bool:
 
 
 def _labels(parts: list[list[Header]]) -> list[str]:
-    """Return what sets each part apart: a number, and the echo where parts differ by it."""
+    """Return what sets each part apart: a number, and echo or b-value where parts differ by it."""
     if len(parts) == 1:
         return [""]
-    times = {part[0].te_ms for part in parts}
+    firsts = [part[0] for part in parts]
+    echoes = len({first.te_ms for first in firsts}) > 1
+    weights = len({first.b_value for first in firsts}) > 1
     return [
-        f"part {number} of {len(parts)}" + (f", TE {part[0].te_ms:g}" if len(times) > 1 and part[0].te_ms else "")
-        for number, part in enumerate(parts, start=1)
+        f"part {number} of {len(parts)}"
+        + (f", TE {first.te_ms:g}" if echoes and first.te_ms else "")
+        + (f", b {first.b_value or 0:g}" if weights else "")
+        for number, first in enumerate(firsts, start=1)
     ]
 
 
@@ -127,6 +136,6 @@ def _incomplete(members: list[Header]) -> tuple[str, ...]:
 
 def _placed(members: list[Header], part: str, doubts: tuple[str, ...]) -> Series:
     axis = normal(members[0])
-    series = Series(tuple(sorted(members, key=lambda each: (float(axis @ each.position_mm), each.sop))), part)
+    series = Series(tuple(sorted(members, key=lambda each: (float(axis @ each.position_mm), each.name))), part)
     grid, problems = place(series.slices)
     return replace(series, grid=grid, problems=problems, doubts=doubts)

@@ -11,14 +11,16 @@ MAKERS = ("Siemens", "GE", "Philips", "Canon", "Toshiba", "Hitachi", "Fujifilm",
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,39}")
 
 
-def sidecar(header: Header, keep_scanner: bool) -> bytes:
+def sidecar(header: Header, keep_scanner: bool, lossy: bool = False) -> bytes:
     """Return the JSON of one scan under BIDS' names: seconds, degrees, tesla, millimetres.
 
     Args:
         header: of one of its slices.
+        lossy: whether values were changed by a compression; DICOM's word for it then says so.
         keep_scanner: whether the site lets manufacturer and model be kept; a manufacturer is one of ours, never text.
     """
     kept: dict[str, float | str | None] = {
+        "LossyImageCompression": "01" if lossy else None,
         "RepetitionTime": _seconds(header.tr_ms),
         "EchoTime": _seconds(header.te_ms),
         "InversionTime": _seconds(header.ti_ms),

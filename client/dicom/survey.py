@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.dicom.header import Header, read_header
+from client.dicom.header import Header
+from client.dicom.objects import read_object
 from client.dicom.reason import Reason
 from common.errors import DataError
 
 MOST_FILES = 500_000
-"""Files of one import; their headers fit into about two gigabytes."""
+"""Files of one import, and slices in them; their headers fit into about two gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Survey:
     """What a folder holds.
 
     Attributes:
-        headers: one a distinct object.
+        headers: one a slice of every distinct object.
         refused: the other files by reason.
         contested: SeriesInstanceUIDs that hold two different objects of one SOPInstanceUID.
     """
@@ -39,27 +40,29 @@ def survey(folder: Path, on_file: Callable[[int, int], None] | None = None) -> S
         folder: of any nesting; links to folders are not followed.
         on_file: called with (files read, files in all).
     Raises:
-        DataError: where it is no folder, is empty or holds more than MOST_FILES files.
+        DataError: where it is no folder, is empty or holds more than MOST_FILES files or slices.
     """
     refused: dict[Reason, list[Path]] = defaultdict(list)
     paths = _paths(folder, refused[Reason.UNREADABLE])
     objects: dict[str, Header] = {}
+    headers: list[Header] = []
     contested: set[str] = set()
     for done, path in enumerate(paths, start=1):
-        found = read_header(path)
-        if isinstance(found, Reason):
-            refused[found].append(path)
-        elif found.sop not in objects:
-            objects[found.sop] = found
-        elif _same(found.path, objects[found.sop].path):
+        slices = read_object(path)
+        if isinstance(slices, Reason):
+            refused[slices].append(path)
+        elif (known := objects.setdefault(slices[0].sop, slices[0])) is slices[0]:
+            headers += slices
+            _bounded(folder, len(headers), "slices")
+        elif _same(path, known.path):
             refused[Reason.COPY].append(path)
         else:
             refused[Reason.CONTESTED].append(path)
-            contested |= {found.series, objects[found.sop].series}
+            contested |= {slices[0].series, known.series}
         if on_file is not None:
             on_file(done, len(paths))
     listed = {reason: tuple(refused[reason]) for reason in Reason if refused[reason]}
-    return Survey(tuple(objects.values()), listed, frozenset(contested))
+    return Survey(tuple(headers), listed, frozenset(contested))
 
 
 def _paths(folder: Path, closed: list[Path]) -> list[Path]:
@@ -69,11 +72,15 @@ def _paths(folder: Path, closed: list[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in _walk(folder, closed):
         paths.append(path)
-        if len(paths) > MOST_FILES:
-            raise DataError(f"{folder}: more than {MOST_FILES} files; import it in parts, whole patients in each")
+        _bounded(folder, len(paths), "files")
     if not paths and not closed:
         raise DataError(f"{folder}: is empty; give the folder of an export from the archive")
     return sorted(paths)
+
+
+def _bounded(folder: Path, number: int, things: str) -> None:
+    if number > MOST_FILES:
+        raise DataError(f"{folder}: more than {MOST_FILES} {things}; import it in parts, whole patients in each")
 
 
 def _walk(folder: Path, closed: list[Path]) -> Iterator[Path]:

@@ -21,6 +21,8 @@ BARRED = {
     "PROJECTION IMAGE": "a projection (MIP)",
     "MIP": "a projection (MIP)",
     "MNIP": "a projection (MIP)",
+    "MAX_IP": "a projection (MIP)",
+    "MIN_IP": "a projection (MIP)",
     "SUBTRACTION": "a subtraction",
     "P": "a phase image",
     "PHASE": "a phase image",

@@ -31,7 +31,7 @@ def test_every_file_that_is_no_plain_mr_slice_is_named_with_its_reason_at_once(h
         [
             {"SOPClassUID": LAST + "7"},
             {"SOPClassUID": LAST + "2", "Modality": "CT"},
-            {"SOPClassUID": LAST + "4.1"},
+            {"SOPClassUID": LAST + "4.3"},
             {"BurnedInAnnotation": "YES"},
             {"PatientID": None},
             {"PatientID": "ANONYMOUS"},
@@ -55,25 +55,14 @@ def test_every_file_that_is_no_plain_mr_slice_is_named_with_its_reason_at_once(h
     assert "left out: annotation is burned into its pixels" in hospital.run()[1]
 
 
-def test_a_compressed_object_is_refused_before_it_is_unpacked(hospital):
-    from pydicom import dcmread
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
+def test_a_deflated_object_is_refused_before_it_is_unpacked(hospital):
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    files = hospital.series(1, {**T1, **NATIVE})
-    for path, syntax in zip(files, (DeflatedExplicitVRLittleEndian, JPEG2000Lossless), strict=False):
-        raw = path.read_bytes()
-        dataset = dcmread(path)
-        old = dataset.file_meta.TransferSyntaxUID.encode() + b"\0"
-        assert raw.count(old) == 1
-        dataset.file_meta.TransferSyntaxUID = syntax
-        if syntax is JPEG2000Lossless:
-            dataset.PixelData = b"\0\0"
-            dataset["PixelData"].VR = "OB"
-            from pydicom.encaps import encapsulate
-
-            dataset.PixelData = encapsulate([b"\0\0"])
-        dataset.save_as(path)
-    assert refused(hospital) == {"compressed": 2}
+    path, *_ = hospital.series(1, {**T1, **NATIVE})
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert refused(hospital) == {"compressed": 1}
 
 
 def test_two_patients_of_one_name_are_two_and_one_patient_in_two_folders_is_one(hospital):
