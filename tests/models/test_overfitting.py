@@ -1,4 +1,4 @@
-"""Each family of synthesiser over-fits two phantom patients: minutes, hence slow."""
+"""Each family of synthesiser, and the identifier behind one, over-fits two phantom patients: minutes, hence slow."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from client.data.cache import CachedCase
 from client.data.dataset import CaseStore
 from client.data.preprocessing import PrepareSettings
 from client.inference.drawing_plan import plan_of
-from client.inference.synthesise import hypotheses_volume
+from client.inference.identify import identify_volume
+from client.inference.synthesise import consistency, hypotheses_volume
 from client.training.filled_inputs import enhancing_label
-from client.training.synthesis_step import build_step
+from client.training.tasks import step_builder
 from client.training.trainer import draw_batches, fit, rate_of
 from client.training.workplace import Workplace
 from common.metrics.fidelity import mean_absolute_error, to_greys
 from common.nets.stage_models import build_model
 from common.sequences import STRUCTURAL, Sequence
-from common.settings.stages import GeneratorStage, Stage, Stages, SynthesiserStage
+from common.settings.stages import (
+    GeneratorStage,
+    IdentifierStage,
+    SegmenterStage,
+    Stage,
+    Stages,
+    SynthesiserStage,
+)
 from common.study import Grid, Study
 from simulations.comparison.truth import read_truth
 
@@ -50,17 +58,34 @@ class Errors:
     copied_core: float
 
 
-def over_fit(cases: list[CachedCase], generator_model: torch.nn.Module, **settings: Any) -> list[Errors]:
-    stage = SynthesiserStage(rounds=1, local_steps=STEPS, learning_rate=0.002, learning_rate_decay="cosine", **settings)
-    stages = Stages(generator=GeneratorStage(), synthesiser=stage)
-    study = Study(name="two", sites=("a",), reference_site="a", grid=GRID, stages=stages)
-    model = build_model(Stage.SYNTHESISER, study, (), torch.Generator().manual_seed(1))
-    frozen = {Stage.GENERATOR: generator_model}
-    step = build_step(model, Workplace(study, (), "a", CaseStore(cases, STRUCTURAL), frozen, torch.device("cpu")))
+class BrightTumour(torch.nn.Module):
+    """A segmenter that sees tumour where FLAIR is bright."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x[:, 3:] > 0.4, 5.0, -5.0).expand(-1, 3, -1, -1)
+
+
+def study_of(**settings: Any) -> Study:
+    given = {"rounds": 1, "local_steps": STEPS, "learning_rate": 0.002, "learning_rate_decay": "cosine"}
+    stages = Stages(
+        generator=GeneratorStage(),
+        synthesiser=SynthesiserStage(**given, **settings),
+        segmenter=SegmenterStage(),
+        identifier=IdentifierStage(**given, batch_size=16, validation_fraction=0.0),
+    )
+    return Study(name="two", sites=("a",), reference_site="a", grid=GRID, stages=stages)
+
+
+def over_fit(stage: Stage, study: Study, cases: list[CachedCase], **frozen: torch.nn.Module) -> Any:
+    """Train a stage's model on the cases, and return its step; `frozen` are the models of earlier stages."""
+    model = build_model(stage, study, (), torch.Generator().manual_seed(1))
+    earlier = {Stage(name): each for name, each in frozen.items()}
+    place = Workplace(study, (), "a", CaseStore(cases, STRUCTURAL), earlier, torch.device("cpu"))
+    step = step_builder(stage)(model, place)
     batches = draw_batches(step, STEPS, torch.Generator().manual_seed(2))
-    fit(step, batches, lambda number, losses: None, rate_of(stage, 1))
+    fit(step, batches, lambda number, losses: None, rate_of(study.stages.of(stage), 1))
     model.eval()
-    return [errors_of(case, model, stage) for case in cases]
+    return step
 
 
 def errors_of(case: CachedCase, model: Any, stage: SynthesiserStage) -> Errors:
@@ -87,7 +112,24 @@ def errors_of(case: CachedCase, model: Any, stage: SynthesiserStage) -> Errors:
 )
 def test_two_patients_are_learnt_by_heart(two_patients, generator_model, settings, most) -> None:
     """Mean absolute error in the brain, grey levels of 255; copying T1 leaves 10.5 and 9.5, and 76 in the core."""
-    disrupted, intact = over_fit(two_patients, generator_model, **settings)
+    study = study_of(**settings)
+    model = over_fit(Stage.SYNTHESISER, study, two_patients, generator=generator_model).model
+    disrupted, intact = (errors_of(case, model, study.stages.synthesiser) for case in two_patients)
     assert disrupted.brain < min(most, disrupted.copied_brain)
     assert intact.brain < min(most, intact.copied_brain)
     assert disrupted.core < disrupted.copied_core / 2
+
+
+@pytest.mark.slow
+def test_the_barriers_of_two_patients_are_learnt_by_heart(two_patients, generator_model) -> None:
+    """Cross-entropy of "is this hypothesis the true one?"; knowing nothing is 0.69."""
+    study = study_of(synthesiser="e2e")
+    synthesiser = over_fit(Stage.SYNTHESISER, study, two_patients, generator=generator_model).model
+    earlier = {"generator": generator_model, "synthesiser": synthesiser, "segmenter": BrightTumour()}
+    step = over_fit(Stage.IDENTIFIER, study, two_patients, **earlier)
+    assert step.evaluate(step.store)["loss"].value < 0.1
+    for index, case in enumerate(two_patients):
+        t1, flair, enhancing, non_enhancing = step.windows[index].read()
+        plus, minus = (consistency(step.model, t1, flair, drawn) for drawn in (enhancing, non_enhancing))
+        found = identify_volume(plus, minus)
+        assert found.status == ("disrupted" if enhancing_label(case) else "intact")
