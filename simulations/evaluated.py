@@ -10,7 +10,8 @@ from typing import Any
 
 from client.config import SiteConfig, load_site
 from client.data.preprocessing import PrepareSettings
-from client.inference.complete import CompletedCase, complete_folder
+from client.inference.complete import complete_folder
+from client.inference.completed_case import CompletedCase
 from client.inference.identify import BbbResult
 from common.errors import DataError
 from common.release import IdentifierFacts

@@ -76,23 +76,11 @@ def run_federation(
     asked = out / "journal" / "asked.toml"
     write_whole(asked, to_toml(study).encode())
     settings: Settings = {"study": str(asked), "out": str(out), "resume": resume, "run": run_of(study, out)}
-    if identifier_weights is not None:
-        settings["identifier_weights"] = str(identifier_weights)
-    if start_from is not None:
-        settings["start_from"] = str(start_from)
+    given = {"identifier_weights": identifier_weights, "start_from": start_from}
+    settings |= {name: str(path) for name, path in given.items() if path is not None}
     hearing = _Hearing(on_event, study)
     try:
-        if engine == "ray":
-            from simulations.ray_engine import play_on_ray
-
-            play_on_ray(make_app(hearing), files, settings)
-            return hearing.of(out)
-        seats = {site: Seat(path, node) for site, (node, path) in zip(sorted(study.sites), _nodes(files), strict=True)}
-        settings["roster"] = str(write_rosters(out, seats))
-        if workers > 1 and client is real_client and build is build_model:
-            _play_in_processes(hearing, files, settings, at_work(len(files), workers))
-        else:
-            _play_in_process(hearing, files, settings, client, build)
+        _play(hearing, files, settings, engine, workers, client, build)
     except FederationError:
         if hearing.result is None:
             raise
@@ -148,6 +136,31 @@ def site_file(site: str, folder: Path, workdirs: Path, study: Study) -> Path:
     ]
     write_whole(path, ("\n".join(lines) + "\n").encode())
     return path
+
+
+def _play(
+    hearing: _Hearing,
+    files: list[Path],
+    settings: Settings,
+    engine: Engine,
+    workers: int,
+    client: ClientApp,
+    build: ModelBuilder,
+) -> None:
+    """Run the ServerApp over the grid that `engine`, processors and apps ask for."""
+    if engine == "ray":
+        from simulations.ray_engine import play_on_ray
+
+        play_on_ray(make_app(hearing), files, settings)
+        return
+    seats = {
+        site: Seat(path, node) for site, (node, path) in zip(sorted(hearing.study.sites), _nodes(files), strict=True)
+    }
+    settings["roster"] = str(write_rosters(Path(str(settings["out"])), seats))
+    if workers > 1 and client is real_client and build is build_model:
+        _play_in_processes(hearing, files, settings, at_work(len(files), workers))
+    else:
+        _play_in_process(hearing, files, settings, client, build)
 
 
 def _play_in_process(

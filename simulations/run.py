@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +10,17 @@ from client.data.preprocessing import PrepareSettings
 from common import console
 from common.errors import StudyError
 from common.nets.stage_models import build_model
-from common.release import load_release
+from common.release import Release, load_release
 from common.study import Study, load_study
 from server.continuation import continuing
 from server.first_weights import read_first_weights
+from server.result import RunResult
 from simulations.cohort import cohort_of, draw_phantoms
 from simulations.comparison.cross_fit import open_cross_fit
-from simulations.comparison.evaluation import evaluate
+from simulations.comparison.evaluation import Evaluation, evaluate
+from simulations.comparison.subject import Subject
 from simulations.comparison.truth import Truth, read_truth
-from simulations.consortium import open_consortium, prepare_sites, write_site_files
+from simulations.consortium import Consortium, open_consortium, prepare_sites, write_site_files
 from simulations.evaluated import complete_patients, find_subjects, identify
 from simulations.federation import Engine, run_federation
 from simulations.progress import training_progress
@@ -68,45 +71,20 @@ def run(settings: RunSettings) -> Summary:
         DataError: a site has no usable case.
         FederationError: the run did not reach its quorum.
     """
-    watch, out = Stopwatch(), settings.out
-    if settings.sites is not None and (settings.patients, settings.seed) != (None, None):
-        raise StudyError("--patients and --seed are of phantoms that are drawn; leave them out beside --sites")
-    resumed = (out / "plan.json").is_file()
-    if resumed and not settings.resume:
-        raise StudyError(f"{out}: holds a run already; give --resume to go on with it, or choose another folder")
-    study = scaled(load_study(settings.study), SCALES[settings.scale])
-    read_first_weights(study, settings.identifier_weights)
-    continuing(build_model, study, settings.start_from)
+    watch, out, resumed = Stopwatch(), settings.out, _goes_on(settings)
+    study = _open_study(settings)
     with watch.phase("phantom"):
         truth = find_truth(settings, study)
     files = write_site_files(study, settings.sites or out / "phantom" / "sites", out / "sites")
     with watch.phase("preparation"), console.progress("preparing cases") as advance:
         failures = prepare_sites(files, study, settings.workers, advance)
-    with watch.phase("training"), training_progress(study) as listen:
-        ended = run_federation(
-            study,
-            files,
-            out,
-            settings.engine,
-            settings.resume,
-            listen,
-            settings.workers,
-            identifier_weights=settings.identifier_weights,
-            start_from=settings.start_from,
-        )
-        ended.require_complete()
+    with watch.phase("training"):
+        ended = _train(settings, study, files)
     release, consortium = load_release(out / "release"), open_consortium(files, study)
     with watch.phase("completion"), console.progress("completing patients") as advance:
         results = complete_patients(consortium, files, out, settings.workers, failures, advance)
     with watch.phase("evaluation"):
-        prepare, cache = PrepareSettings.of(study), out / "evaluation" / "cache"
-        training = consortium.training()
-        cross_fit = open_cross_fit(out, release, training)
-        subjects = find_subjects(consortium, truth, study.sequences, prepare, cache, settings.workers, failures)
-        with console.progress("measuring") as advance:
-            evaluation = evaluate(
-                release, subjects, training, held_out=consortium.held_out, advance=advance, cross_fit=cross_fit
-            )
+        subjects, evaluation = _measure(settings, release, consortium, truth, failures)
     summary = build_summary(
         release,
         consortium,
@@ -123,6 +101,59 @@ def run(settings: RunSettings) -> Summary:
     write_summary(out / "summary.json", summary)
     write_page(out / "report.html", summary, evaluation.gallery, evaluation.styles, release.assessment())
     return summary
+
+
+def _goes_on(settings: RunSettings) -> bool:
+    """Return whether there is a run to go on with. Raises StudyError where the settings do not fit together."""
+    if settings.sites is not None and (settings.patients, settings.seed) != (None, None):
+        raise StudyError("--patients and --seed are of phantoms that are drawn; leave them out beside --sites")
+    begun = (settings.out / "plan.json").is_file()
+    if begun and not settings.resume:
+        raise StudyError(
+            f"{settings.out}: holds a run already; give --resume to go on with it, or choose another folder"
+        )
+    return begun
+
+
+def _open_study(settings: RunSettings) -> Study:
+    """Return the study at its scale, once the weights that it names were found, before hours are spent on phantoms."""
+    study = scaled(load_study(settings.study), SCALES[settings.scale])
+    read_first_weights(study, settings.identifier_weights)
+    continuing(build_model, study, settings.start_from)
+    return study
+
+
+def _train(settings: RunSettings, study: Study, files: Mapping[str, Path]) -> RunResult:
+    """Train and release. Raises FederationError where the run did not end complete."""
+    with training_progress(study) as listen:
+        ended = run_federation(
+            study,
+            files,
+            settings.out,
+            settings.engine,
+            settings.resume,
+            listen,
+            settings.workers,
+            identifier_weights=settings.identifier_weights,
+            start_from=settings.start_from,
+        )
+        ended.require_complete()
+    return ended
+
+
+def _measure(
+    settings: RunSettings, release: Release, consortium: Consortium, truth: Truth | None, failures: list[str]
+) -> tuple[list[Subject], Evaluation]:
+    """Hold the release against what its patients really look like; who cannot be measured is added to `failures`."""
+    study, cache, training = release.study, settings.out / "evaluation" / "cache", consortium.training()
+    cross_fit = open_cross_fit(settings.out, release, training)
+    prepare = PrepareSettings.of(study)
+    subjects = find_subjects(consortium, truth, study.sequences, prepare, cache, settings.workers, failures)
+    with console.progress("measuring") as advance:
+        evaluation = evaluate(
+            release, subjects, training, held_out=consortium.held_out, advance=advance, cross_fit=cross_fit
+        )
+    return subjects, evaluation
 
 
 def find_truth(settings: RunSettings, study: Study) -> Truth | None:

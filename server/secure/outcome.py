@@ -12,8 +12,8 @@ from common.records import OK, SITS_OUT
 from common.settings.stages import Stage
 from server.aggregation.secure import MaskedSum
 from server.aggregation.weighted import SpooledUpdate
-from server.one_round import Outcome
 from server.result import SiteFault
+from server.round.outcome import Outcome
 from server.secure.transcript import Traffic, Trained, Transcript
 
 SUM = "sum"

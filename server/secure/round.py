@@ -39,8 +39,9 @@ from common.study import Study
 from server.aggregation.secret_shares import Opened, ShareBook, SharesMissingError
 from server.aggregation.secure import MaskedSum
 from server.events import Listener, SiteAnswered, ignore
-from server.one_round import OneRound, Outcome
 from server.result import SiteFault
+from server.round.one_round import OneRound
+from server.round.outcome import Outcome
 from server.secure.answers import SecureAnswers
 from server.secure.outcome import SUM, SecureOutcome
 from server.secure.phase import Phase, good_answer

@@ -285,7 +285,7 @@ def test_bytes_of_a_round_are_what_the_tensors_weigh(consortium: Any, tiny: Simp
 
 
 def test_mean_metrics_are_weighted_by_patients() -> None:
-    from server.rounds import mean_metrics
+    from server.round.record import mean_metrics
 
     sites = {
         "a": {"code": "ok", "patients": {"shared": 3}, "metrics": {"training.loss": 1.0}},

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from client.inference import complete
+from client.inference import completed_case
 from client.inference.complete import complete_folder
 from common.errors import DataError, ReleaseError
 
@@ -128,7 +128,7 @@ def test_a_case_that_fails_half_way_leaves_nothing_behind(tmp_path, scans, relea
     def disk_full(path, *_):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(complete, "write_case_sheet", disk_full)
+    monkeypatch.setattr(completed_case, "write_case_sheet", disk_full)
     with pytest.raises(DataError, match="No space left on device"):
         complete_folder(scans / "P2", release.path, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".cache"]

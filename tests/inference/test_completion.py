@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.inference import completion
-from client.inference.completion import GADOLINIUM_ALONE, complete_case
+from client.inference import barrier
+from client.inference.barrier import GADOLINIUM_ALONE
+from client.inference.complete_case import complete_case
 from client.inference.identify import UNCERTAIN, identify_volume
 from client.inference.models import open_models
 from common.errors import DataError
@@ -130,8 +131,8 @@ def test_a_calibrated_release_gives_a_probability_and_abstains_within_its_margin
     release, models, make_case, monkeypatch
 ):
     judged = identify_volume(np.array([0.9, 0.8]), np.array([0.3, 0.2]))
-    monkeypatch.setattr(completion, "identify_case", lambda *_, **__: judged)
-    monkeypatch.setattr(completion, "_foreign", lambda *_: None)
+    monkeypatch.setattr(barrier, "identify_case", lambda *_, **__: judged)
+    monkeypatch.setattr(barrier, "_foreign", lambda *_: None)
     case, curve = make_case(T1, FLAIR), Calibration(slope=5.0, intercept=0.0)  # a score of 0.6 is 0.953
     sure = complete_case(case, deciding(release, calibration=curve, abstain_margin=0.45), "hospital-a", models)
     unsure = complete_case(case, deciding(release, calibration=curve, abstain_margin=0.46), "hospital-a", models)

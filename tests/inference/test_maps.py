@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from client.inference.complete import complete_folder
-from client.inference.completion import complete_case
+from client.inference.complete_case import complete_case
 from client.inference.maps import draw_map, map_of_case, usable_inputs
 from client.inference.models import open_models
 from common.sequences import STRUCTURAL, Sequence

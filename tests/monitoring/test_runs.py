@@ -156,7 +156,7 @@ def test_those_who_look_at_once_do_not_take_each_other_for_a_driver(runs, journa
 
 
 def test_every_code_of_the_gate_is_a_refusal(repository):
-    from server.one_round import LARGE_NORM
+    from server.round.one_round import LARGE_NORM
 
     codes = {LARGE_NORM}
     for path in [*repository.glob("server/**/*.py"), *repository.glob("common/**/*.py")]:

@@ -4,82 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from flwr.app.message_type import MessageType
+from flwr.app import ArrayRecord, ConfigRecord
 from safetensors.torch import save
 
 from common.parameters import NORMS, StateDict
 from common.plan import Plan
-from common.records import (
-    ANSWER,
-    BUDGET_EXHAUSTED,
-    NEEDS_TENSORS,
-    OK,
-    SITS_OUT,
-    TASK,
-    Answer,
-    Declared,
-    RoundKey,
-    Task,
-    WireError,
-    pack_text,
-    read_text,
-    size_bytes,
-)
-from server.aggregation.weighted import SpooledUpdate
+from common.records import BUDGET_EXHAUSTED, OK, SITS_OUT, Declared, RoundKey, Task, WireError, size_bytes
 from server.downlink import Downlink
 from server.earlier_models import EarlierModels
 from server.events import Listener, SiteAnswered
-from server.exchange import Exchange, Patience, Reply
+from server.exchange import Exchange, Reply
 from server.gate import Accepted
 from server.holdings import Holdings
 from server.journal import Journal
 from server.result import WITHDRAWN, SiteFault
+from server.round.asking import Asking
+from server.round.outcome import Outcome
 from server.stages import StageModel, earlier_weights
 from server.update_norms import lengths_of, norms_of, outliers
 
 LARGE_NORM = "large-norm"
-
-Record = ArrayRecord | ConfigRecord | MetricRecord
-
-
-@dataclass
-class Outcome:
-    """What came in during a round.
-
-    Attributes:
-        updates: accepted, and in the journal.
-        sites: site → its entry in the round's record.
-        faults: sites that were asked and gave no update that counts.
-        sat_out: sites that have nothing to learn the stage from.
-        exhausted: sites that have no privacy left to spend on it.
-    """
-
-    updates: list[SpooledUpdate] = field(default_factory=list)
-    sites: dict[str, dict[str, Any]] = field(default_factory=dict)
-    faults: list[SiteFault] = field(default_factory=list)
-    sat_out: set[str] = field(default_factory=set)
-    exhausted: set[str] = field(default_factory=set)
-
-    @property
-    def contributed(self) -> set[str]:
-        """The sites whose training is in the updates, singly or summed."""
-        return {site for site, entry in self.sites.items() if entry["code"] == OK}
-
-    def without(self, withdrawn: frozenset[str]) -> Outcome:
-        """Return what came in from sites that were not withdrawn meanwhile."""
-        sites = {site: _went(entry) if site in withdrawn else entry for site, entry in self.sites.items()}
-        updates = [update for update in self.updates if update.site not in withdrawn]
-        return Outcome(updates, sites, self.faults, self.sat_out, self.exhausted)
-
-
-def _went(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry of a site that was withdrawn after it had answered."""
-    return {"code": WITHDRAWN} | {key: entry[key] for key in ("bytes_down", "bytes_up", "seconds") if key in entry}
 
 
 @dataclass(frozen=True)
@@ -126,10 +73,9 @@ class OneRound:
             past: the records of the stage's earlier rounds.
             on_event: hears each answer as it comes, and each update that does not stand beside the others.
         """
-        outcome, earlier = Outcome(), EarlierModels(earlier_weights(self.journal, self.model.stage))
-        task = self._task(tensors, earlier)
-        downlink = Downlink(tensors, self.journal.study.wire, self.model.grouping)
-        for update, entry in self.journal.accepted(self.model.stage, self.number, task.global_sha256):
+        outcome, asking = Outcome(), self._asking(tensors)
+        key = asking.task.key
+        for update, entry in self.journal.accepted(self.model.stage, self.number, asking.task.global_sha256):
             outcome.updates.append(update)
             outcome.sites[update.site] = entry
         self.journal.begin_attempt(self.model.stage, self.number)
@@ -138,23 +84,20 @@ class OneRound:
         def satisfied() -> bool:
             return self.lacking({update.site for update in outcome.updates}, outcome.sat_out) is None
 
-        for reply, bytes_down in self._ask(task, downlink, earlier, site_at, satisfied):
+        for reply, bytes_down in asking.replies(site_at, satisfied):
             site = site_at[reply.node]
             bytes_up = size_bytes(reply.content) if reply.content is not None else 0
             entry = {"bytes_down": bytes_down, "bytes_up": bytes_up, "seconds": round(reply.seconds, 3)}
-            outcome.sites[site] = self._take(site, reply, task.key, entry, downlink, outcome)
+            outcome.sites[site] = self._take(site, reply, key, entry, asking.downlink, outcome)
             on_event(SiteAnswered(self.model.stage, self.number, site, outcome.sites[site]["code"]))
         self._compare(tensors, past, outcome, on_event)
         return outcome
 
     def ask(self, tensors: StateDict, beside: Mapping[str, ConfigRecord], satisfied: Callable[[], bool]) -> Asked:
         """Send every site its task and the records `beside` it, once the replies are asked for."""
-        earlier = EarlierModels(earlier_weights(self.journal, self.model.stage))
-        downlink = Downlink(tensors, self.journal.study.wire, self.model.grouping)
-        site_at = {node: site for site, node in self.asked.items()}
-        task = self._task(tensors, earlier)
-        groups = {site: downlink.groups(self.model.known[site] | {NORMS}) for site in self.asked}
-        return Asked(task, groups, self._ask(task, downlink, earlier, site_at, satisfied, beside))
+        asking, site_at = self._asking(tensors), {node: site for site, node in self.asked.items()}
+        groups = {site: asking.downlink.groups(self.model.known[site] | {NORMS}) for site in self.asked}
+        return Asked(asking.task, groups, asking.replies(site_at, satisfied, beside))
 
     def _compare(
         self, tensors: StateDict, past: Iterable[Mapping[str, Any]], outcome: Outcome, on_event: Listener
@@ -173,60 +116,12 @@ class OneRound:
         for update in outcome.updates:
             outcome.sites[update.site]["norms"] = norms[update.site]
 
-    def _ask(
-        self,
-        task: Task,
-        downlink: Downlink,
-        earlier: EarlierModels,
-        site_at: Mapping[int, str],
-        satisfied: Callable[[], bool],
-        beside: Mapping[str, ConfigRecord] = MappingProxyType({}),
-    ) -> Iterator[tuple[Reply, int]]:
-        """Send one message to each site and yield each reply with the bytes that had been sent.
-
-        A message carries what the site is not known to hold. A site that says it lacks some of it, its disk was lost,
-        is asked once more, by what it says now.
-        """
-        deadline_s = self.journal.study.deadline_s(self.model.stage)
-        group = f"{self.model.stage}-{self.number}"
-        patience = Patience(
-            self.journal.study.federation.absence_s,
-            frozenset(node for node, site in site_at.items() if site in self.absent),
-            satisfied,
-        )
-        contents = {node: self._content(site, task, downlink, earlier, beside) for node, site in site_at.items()}
-        sizes = {node: size_bytes(content) for node, content in contents.items()}
-
-        def again(reply: Reply) -> RecordDict | None:
-            if not _lacks_tensors(reply):
-                return None
-            self._note(site_at[reply.node], reply, downlink, earlier)
-            content = self._content(site_at[reply.node], task, downlink, earlier, beside)
-            sizes[reply.node] += size_bytes(content)
-            return content
-
-        for reply in self.exchange.ask(contents, MessageType.TRAIN, group, deadline_s, patience, again):
-            self._note(site_at[reply.node], reply, downlink, earlier)
-            yield reply, sizes[reply.node]
-
-    def _content(
-        self, site: str, task: Task, downlink: Downlink, earlier: EarlierModels, beside: Mapping[str, ConfigRecord]
-    ) -> RecordDict:
-        """Return the task of `site`, with what it lacks of the global groups and of the earlier models."""
-        known, holds = self._known(site), self.holdings.of(site)
-        own = task.model_copy(update={"groups": downlink.groups(known)})
-        records: dict[str, Record] = {TASK: pack_text(own), **downlink.lacking(known, holds), **earlier.lacking(holds)}
-        return RecordDict({**records, **beside})
-
-    def _known(self, site: str) -> frozenset[str]:
-        """Return the groups that a site is sent; norms, to begin the stage with, until it has some of its own."""
-        begins = not self.holdings.has_trained(site, self.model.stage)
-        return self.model.known[site] | ({NORMS} if begins else set())
-
-    def _note(self, site: str, reply: Reply, downlink: Downlink, earlier: EarlierModels) -> None:
-        """Remember what a site holds, by its answer."""
-        named = (*downlink.groups(self._known(site)).values(), *earlier.digests.values())
-        self.holdings.note(site, reply.content, named, self.model.stage)
+    def _asking(self, tensors: StateDict) -> Asking:
+        """Return what the round sends, from the global `tensors`."""
+        earlier = EarlierModels(earlier_weights(self.journal, self.model.stage))
+        downlink = Downlink(tensors, self.journal.study.wire, self.model.grouping)
+        task = self._task(tensors, earlier)
+        return Asking(self.exchange, self.model, task, downlink, earlier, self.holdings, self.absent)
 
     def _task(self, tensors: StateDict, earlier: EarlierModels) -> Task:
         study = self.journal.study
@@ -291,13 +186,3 @@ class OneRound:
     def note_withdrawn(self, site: str, patients: int) -> None:
         """Write down that patients of a site are withdrawn, who may have been in any round that it contributed to."""
         self.journal.note_withdrawn(site, patients)
-
-
-def _lacks_tensors(reply: Reply) -> bool:
-    """Return whether the site says that it lacks tensors."""
-    if reply.content is None:
-        return False
-    try:
-        return read_text(reply.content, ANSWER, Answer).code == NEEDS_TENSORS
-    except WireError:
-        return False
