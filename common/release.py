@@ -136,15 +136,10 @@ class Manifest(Frozen):
     privacy: dict[Stage, StagePrivacy] = Field(default_factory=dict)
     research_use_only: Literal[True] = True
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the manifest's canonical JSON."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json")).encode()).hexdigest()
-
     def to_bytes(self) -> bytes:
         """Return the one byte sequence that `release.json` may hold."""
-        tree = {**self.model_dump(mode="json"), "digest": self.digest}
-        return (json.dumps(tree, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
+        tree = self.model_dump(mode="json")
+        return _bytes_of({**tree, "digest": _digest_of(tree)})
 
 
 @dataclass(frozen=True)
@@ -154,15 +149,13 @@ class Release:
     Attributes:
         path: its folder.
         manifest: what `release.json` says.
+        digest: the release's digest, SHA-256 of the manifest's canonical JSON as it was written, 64 hex digits. What a
+            later version knows besides has no part in it, so that a release outlives an upgrade.
     """
 
     path: Path
     manifest: Manifest
-
-    @property
-    def digest(self) -> str:
-        """The release's digest, 64 hex digits."""
-        return self.manifest.digest
+    digest: str
 
     @property
     def short(self) -> str:
@@ -268,10 +261,11 @@ def read_release(path: Path) -> Release:
     """
     if not (path / MANIFEST).is_file() and (path / "release" / MANIFEST).is_file():
         path = path / "release"
-    return Release(path, _read_manifest(path / MANIFEST))
+    return Release(path, *_read_manifest(path / MANIFEST))
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> tuple[Manifest, str]:
+    """Return a manifest and its digest."""
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ValueError
@@ -283,9 +277,9 @@ def _read_manifest(path: Path) -> Manifest:
         raise ReleaseError(f"{path}: cannot be read ({error.strerror}); give the folder of a release") from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError):
         raise ReleaseError(f"{path}: damaged, or not of this version; fetch the release again") from None
-    if claimed != manifest.digest or manifest.to_bytes() != data:
+    if claimed != _digest_of(tree) or _bytes_of({**tree, "digest": claimed}) != data:
         raise ReleaseError(f"{path}: does not match its own digest; it was changed, fetch the release again")
-    return manifest
+    return manifest, claimed
 
 
 def file_digest(path: Path) -> str:
@@ -318,5 +312,10 @@ def _changed(path: Path, found: str, expected: str) -> ReleaseError:
     return ReleaseError(f"{path}: SHA-256 is {found[:12]}…, the release says {expected[:12]}…; fetch the release again")
 
 
-def _canonical(tree: Any) -> str:
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def _digest_of(tree: Any) -> str:
+    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _bytes_of(tree: Any) -> bytes:
+    return (json.dumps(tree, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()

@@ -1,4 +1,4 @@
-"""The verbs of methods research: `ablate` leaves parts of a method out, `attack` attacks a release."""
+"""The verbs of methods research: `ablate` leaves parts out, `samplers` draws in other steps, `attack` attacks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to `gliofed-sim`."""
     line = f"{PROGRAM} ablate simulations/scenarios/ablation.toml --out ablation --seeds 3"
     app.command(epilog=console.epilog(line))(ablate)
+    app.command(epilog=console.epilog(f"{PROGRAM} samplers demo/release --out samplers"))(samplers)
     app.command(epilog=console.epilog(f"{PROGRAM} attack simulations/scenarios/attack.toml --out attack"))(attack)
 
 
@@ -49,6 +50,23 @@ def ablate(
     settings = AblationSettings(study, out, seeds, patients, parts, processors(workers))
     with console.progress("seeds") as advance:
         text = run_ablations(settings, advance)
+    console.print_line(text)
+
+
+def samplers(
+    release: Annotated[Path, typer.Argument(show_default=False, help="Folder of a release of phantom hospitals.")],
+    out: Annotated[Path, typer.Option(show_default=False, help="Folder for phantoms, results and tables.md.")],
+    patients: Annotated[int, typer.Option(min=4, max=10_000, help="Phantoms a site.")] = 60,
+    workers: WorkersOption = None,
+) -> None:
+    """Draw unseen phantoms by a release's networks, with each sampler in few and in many steps, and print the table.
+
+    What is there already is not drawn again: a comparison that was cut goes on.
+    """
+    from simulations.ablations.released import SamplerSettings, compare_samplers
+
+    with console.progress("samplers") as advance:
+        text = compare_samplers(SamplerSettings(release, out, patients, processors(workers)), advance)
     console.print_line(text)
 
 

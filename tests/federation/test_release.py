@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -72,6 +73,17 @@ def test_every_flipped_byte_is_found(released: Path) -> None:
                 load_release(released)
         (released / name).write_bytes(whole)
     load_release(released)
+
+
+def test_a_release_of_an_earlier_version_that_knew_fewer_settings_is_read(released: Path) -> None:
+    tree = json.loads((released / MANIFEST).read_text())
+    del tree["study"]["stages"]["generator"]["ema_decay"], tree["digest"]
+    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    tree["digest"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (released / MANIFEST).write_text(json.dumps(tree, sort_keys=True, indent=1) + "\n")
+    release = load_release(released)
+    assert release.digest == tree["digest"]
+    assert release.study.stages.generator is not None and release.study.stages.generator.ema_decay == 0.999
 
 
 def test_a_missing_file_or_folder_is_named(released: Path, tmp_path: Path) -> None:
