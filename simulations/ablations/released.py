@@ -46,7 +46,8 @@ def compare_samplers(settings: SamplerSettings, advance: Callable[[int, int], No
 
     Raises:
         ReleaseError: the release lacks a stage that drawing or judging needs, or was changed.
-        DataError: a phantom could not be prepared, or `out` holds others.
+        StudyError: `out` holds other phantoms.
+        DataError: a phantom could not be prepared.
     """
     release = load_release(settings.release)
     if missing := [stage.value for stage in NEEDED if stage not in release.stages]:

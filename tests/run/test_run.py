@@ -6,7 +6,13 @@ import shutil
 import pytest
 
 from common.errors import StudyError
+from common.release import load_release
 from common.study import load_study
+from simulations.ablations import released
+from simulations.ablations.phantoms import scenario_of
+from simulations.ablations.records import read_records
+from simulations.ablations.released import SamplerSettings, compare_samplers
+from simulations.ablations.run import COHORT, COHORT_SEED_OFFSET
 from simulations.cohort import cohort_of
 from simulations.phantom.cohort import write_cohort
 from simulations.report.summary import load_summary
@@ -144,3 +150,19 @@ def test_the_site_folders_of_a_phantom_cohort_are_known_as_such(place, study):
     truth = find_truth(settings, study)
     assert truth is not None and truth.ceiling == pytest.approx(0.8, abs=1e-3)
     assert find_truth(RunSettings(place / "toy.toml", place / "other", sites=place), study) is None
+
+
+def test_samplers_are_compared_on_the_networks_of_the_release(finished, place, tmp_path, monkeypatch):
+    release = place / "out" / "release"
+    study = load_study(place / "toy.toml")
+    write_cohort(tmp_path / "cohort" / "phantom", scenario_of(COHORT, 3), None, COHORT_SEED_OFFSET + 1, spacing_mm=4.0)
+    monkeypatch.setattr(released, "SAMPLERS", (("ddim", 2), ("dpm", 2)))
+    assert study.seed == 1
+    text = compare_samplers(SamplerSettings(release, tmp_path, patients=3), lambda done, total: None)
+    assert load_release(release).digest in text
+    first, second = read_records(tmp_path)
+    assert (first.trial.arm, second.trial.arm) == ("ddim, 2", "dpm, 2")
+    assert first.figures["patients"] == second.figures["patients"] == 2
+    assert first.figures["brain MAE"] != second.figures["brain MAE"]
+    with pytest.raises(StudyError, match="another cohort"):
+        compare_samplers(SamplerSettings(release, tmp_path, patients=4), lambda done, total: None)
