@@ -1,6 +1,6 @@
 """SuperLink, superexec and a SuperNode a site on the loopback address: TLS, authenticated nodes, a database.
 
-What is submitted is the checkout, unsigned, so Flower's own superexec and SuperNode run it: no guard stands before either.
+What is submitted is the checkout, unsigned, so Flower's own superexec and SuperNode run it: before neither is a guard.
 """
 
 from __future__ import annotations
