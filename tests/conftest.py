@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from simulations.phantom.cohort import Cohort
 
 torch.set_num_threads(1)
+SHARED = "tests/closed/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With `--dist loadfile`, give all files that share the closed deployment to one worker: it takes long to start."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadDeployment(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return SHARED if file.startswith(SHARED) else file
+
+    return LoadDeployment(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,6 @@ from common.processes.handover import Handover
 from common.processes.stand_in import install_nothing, stand_in
 from common.sources import Shipped
 from common.study import code_version
-from server.approval.signed_plans import signed_plans
 from server.consortium.folder import Consortium
 from server.hosting.bundle import SERVER_APP, read_bundle, unset_run_config
 
@@ -81,6 +80,8 @@ class Guard:
 
     def fused_config(self, _: Path, override: Mapping[str, str | bool]) -> dict[str, str | bool]:
         """Return the run's configuration, as `get_fused_config_from_dir` does. Raises RefusedRunError: not planned."""
+        from server.approval.signed_plans import signed_plans
+
         self._planned = False
         config = {**unset_run_config(), **override}
         for plan in signed_plans(self._consortium):

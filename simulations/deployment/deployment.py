@@ -1,4 +1,7 @@
-"""SuperLink, superexec and a SuperNode a site on the loopback address: TLS, authenticated nodes, a database."""
+"""SuperLink, superexec and a SuperNode a site on the loopback address: TLS, authenticated nodes, a database.
+
+What is submitted is the checkout, unsigned, so Flower's own superexec and SuperNode run it: before neither is a guard.
+"""
 
 from __future__ import annotations
 
