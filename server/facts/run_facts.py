@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import GliofedError
 from common.settings.stages import Stage
-from server.consortium.folder import Consortium
+from server.consortium.folder import Consortium, consortium_of
 from server.facts.site_in_run import SiteInRun, sites_in_run
 from server.journal import Journal, copies
 from server.journal.journal import FILE, NotBegunError
@@ -77,6 +77,8 @@ class RunFacts:
         bytes_down, bytes_up: to and from all sites.
         releases: digests.
         changed: when the journal was last written.
+        certificate_days: until the first of the certificates ends on which the sites' connections stand; None where
+            the run lies in no consortium's folder.
     """
 
     name: str
@@ -104,6 +106,7 @@ class RunFacts:
     bytes_up: int = 0
     releases: tuple[str, ...] = ()
     changed: datetime | None = None
+    certificate_days: float | None = None
 
     @property
     def over(self) -> bool:
@@ -187,6 +190,7 @@ def _facts(journal: Journal) -> RunFacts:
         bytes_up=_sum(flat, "bytes_up"),
         releases=tuple(journal.releases()),
         changed=_changed(journal.out),
+        certificate_days=_certificate_days(journal.out),
     )
 
 
@@ -221,3 +225,10 @@ def _changed(out: Path) -> datetime | None:
     """Return when the journal was written: its log takes what the file itself has not taken in yet."""
     times = [path.stat().st_mtime for path in (out / FILE, out / f"{FILE}-wal") if path.is_file()]
     return datetime.fromtimestamp(max(times), UTC) if times else None
+
+
+def _certificate_days(out: Path) -> float | None:
+    from server.consortium.renewal import first_to_end
+
+    consortium = consortium_of(out)
+    return None if consortium is None else first_to_end(consortium)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from common.errors import StudyError
 from common.roster_file import load_roster
 from server.consortium.folder import Consortium
 from server.consortium.revoked import load_revoked
@@ -72,6 +70,7 @@ def sites(consortium: Consortium, fleet: Fleet = unknown_fleet) -> tuple[SiteFac
         StudyError: where the roster or the list of revoked keys cannot be read.
     """
     from common.identity.signing import VerifyKey
+    from server.consortium.renewal import first_to_end
 
     admitted = load_roster(consortium.roster).sites if consortium.roster.is_file() else {}
     keys = {name: entry.signing_key for name, entry in admitted.items()}
@@ -89,17 +88,6 @@ def _revoked(consortium: Consortium, admitted: Container[str]) -> dict[str, str]
     """Return the sites that were shut out and not admitted again with another key, each with a sentence."""
     keys = load_revoked(consortium.revoked).keys
     return {key.site: f"its key was revoked on {key.at:%Y-%m-%d}" for key in keys if key.site not in admitted}
-
-
-def first_to_end(consortium: Consortium) -> float | None:
-    """Return the days until the authority's or the server's certificate ends; None where neither can be read."""
-    from common.identity.certificates import days_left
-
-    days = []
-    for path in (consortium.ca, consortium.server_certificate):
-        with suppress(StudyError):
-            days.append(days_left(path))
-    return min(days, default=None)
 
 
 def facts_of_sites(
