@@ -15,7 +15,7 @@ from common.assessment.dossier import Dossier
 from common.nets.stage_models import build_model
 from common.parameters import StateDict
 from common.plan import Plan
-from common.records import BUDGET_EXHAUSTED, OUTSIDE_HOURS
+from common.records import BUDGET_EXHAUSTED, NOT_APPROVED, OUTSIDE_HOURS
 from common.settings.stages import Stage
 from common.study import Study
 from server.aggregation.global_state import Aggregator, GlobalState
@@ -171,7 +171,7 @@ class _Run:
                 self.journal.note_withdrawn(member.site, member.withdrawn)
         self.faults += roster.faults
         self.holdings = Holdings({site: member.holds for site, member in roster.members.items()})
-        self._require("the inventory", set(roster.members), set(roster.members), set())
+        self._require("the inventory", set(roster.members), set(roster.members), set(), roster.faults)
         if not self.journal.planned:
             members = roster.members.values()
             plan = Plan(study_digest=self.study.digest, inventory=tuple(member.inventory for member in members))
@@ -197,12 +197,14 @@ class _Run:
             return f"reached {len(answered)} sites of a quorum of {federation.quorum}"
         return None
 
-    def _require(self, where: str, contributed: set[str], answered: set[str], exhausted: set[str]) -> None:
+    def _require(
+        self, where: str, contributed: set[str], answered: set[str], exhausted: set[str], faults: Iterable[SiteFault]
+    ) -> None:
         """End the run where the round does not count."""
         lacking = self._lacking(answered)
         if lacking:
             spent = f"; no privacy is left to spend at {', '.join(sorted(exhausted))}" if exhausted else ""
-            raise _RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lacking}{spent}")
+            raise _RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lacking}{spent}{_unapproved(faults)}")
         if not contributed:
             raise _RunOverError(FAILED, f"{where}: no site has anything to learn from; leave the stage out")
 
@@ -229,7 +231,7 @@ class _Run:
         sat_out |= outcome.sat_out | exhausted
         if not model.optional:
             answered = outcome.contributed | (sat_out - exhausted)
-            self._require(f"{stage} round {number}", outcome.contributed, answered, exhausted)
+            self._require(f"{stage} round {number}", outcome.contributed, answered, exhausted, outcome.faults)
         state = aggregator.advance(last.state, outcome.updates)
         raised = alarms(outcome.sites, past)
         for alarm in raised:
@@ -302,6 +304,15 @@ class _Run:
             "metrics": mean_metrics(outcome.sites),
             "sat_out": sorted(sat_out),
         }
+
+
+def _unapproved(faults: Iterable[SiteFault]) -> str:
+    """Return who of the missing has not approved the plan, and what to do, to be added to a reason."""
+    sites = sorted({fault.site for fault in faults if fault.code == NOT_APPROVED})
+    if not sites:
+        return ""
+    named = f"{', '.join(sites)} {'has' if len(sites) == 1 else 'have'} not approved the plan"
+    return f"; {named}: approve the plan at the site, then `gliofed-server resume`"
 
 
 def mean_metrics(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -55,6 +55,7 @@ def picture(facts: RunFacts) -> RenderableType:
         table.add_row(Text(site.site), state, *counts, seconds, *sent)
     if facts.sites:
         parts.append(table)
+    parts += [Text(said, style="yellow") for said in facts.unapproved]
     for alarm in facts.alarms[:ALARMS]:
         said = f"alarm: {alarm.kind} of {alarm.site}, {alarm.stage} {alarm.round}: {alarm.value:.3g}"
         parts.append(Text(said, style="red"))

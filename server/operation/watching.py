@@ -50,6 +50,8 @@ def lines(now: RunFacts, before: RunFacts | None) -> list[str]:
         found.append(f"{now.name}: {headline(now)}")
     if before is None and now.certificate_days is not None:
         found.append(f"  {certificates(now.certificate_days)}")
+    told_before = () if before is None else before.unapproved
+    found += [f"  {said}" for said in now.unapproved if said not in told_before]
     known = {site.site: site.state for site in before.sites} if before is not None else {}
     if before is None or (now.stage, now.round) == (before.stage, before.round):
         found += [f"  {site.site}: {site.state}" for site in now.sites if known.get(site.site) != site.state]
