@@ -40,6 +40,7 @@ OK = "ok"
 NOTHING_TO_TRAIN = "nothing-to-train"
 NEEDS_TENSORS = "needs-tensors"
 BUDGET_EXHAUSTED = "privacy-budget-exhausted"
+NOT_APPROVED = "not-approved"
 OUTSIDE_HOURS = "outside-hours"
 """Code of a site whose policy lets it work at other hours: it is waited for as one that is not there."""
 

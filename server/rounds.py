@@ -134,7 +134,7 @@ class _Run:
         self.run.faults += roster.faults
         self.run.holdings = Holdings({site: member.holds for site, member in roster.members.items()})
         there = set(roster.members)
-        require(self.study.federation, "the inventory", there, there, set())
+        require(self.study.federation, "the inventory", there, there, set(), roster.faults)
         plan = self._frozen_plan(roster)
         known = {entry.site for entry in plan.inventory}
         self.run.faults += [SiteFault(site, "not-in-plan") for site in roster.members if site not in known]

@@ -18,6 +18,7 @@ from common.approval.study_plan import MAX_PLAN_BYTES, SignedPlan, StudyPlan
 from common.errors import GliofedError, PolicyError
 from common.files import PRIVATE, flush_folder, read_at_most, write_whole
 from common.logs import logger
+from common.records import NOT_APPROVED
 from common.settings.frozen import Frozen
 
 log = logger(__name__)
@@ -28,7 +29,7 @@ FOLDER = "approvals"
 class NotApprovedError(PolicyError):
     """Nobody at this site approved the study's plan, so nothing is trained."""
 
-    code = "not-approved"
+    code = NOT_APPROVED
 
 
 class Approval(Frozen):

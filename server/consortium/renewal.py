@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
+from common.errors import StudyError
 from common.identity.certificates import Authority, days_left
 from server.consortium.folder import Consortium
 
@@ -28,3 +30,15 @@ def certificate_days(consortium: Consortium) -> Mapping[str, float]:
         "server": days_left(consortium.server_certificate),
         "loopback": days_left(consortium.loopback_certificate),
     }
+
+
+def first_to_end(consortium: Consortium) -> float | None:
+    """Return the days until the first of those ends on which sites rely; None where neither can be read.
+
+    They are the authority's certificate, and the server's.
+    """
+    days = []
+    for path in (consortium.ca, consortium.server_certificate):
+        with suppress(StudyError):
+            days.append(days_left(path))
+    return min(days, default=None)

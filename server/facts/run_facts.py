@@ -10,8 +10,9 @@ from statistics import median
 from typing import Any
 
 from common.errors import GliofedError
+from common.records import NOT_APPROVED
 from common.settings.stages import Stage
-from server.consortium.folder import Consortium
+from server.consortium.folder import Consortium, consortium_of
 from server.facts.site_in_run import SiteInRun, sites_in_run
 from server.journal import Journal, copies
 from server.journal.journal import FILE, NotBegunError
@@ -69,6 +70,7 @@ class RunFacts:
         accepted: sites whose update of that round stands.
         asked: sites that the round asks.
         quorum, required: what the study asks for.
+        planned: sites that answered the roll call, which alone the run asks; empty before it.
         stages: every stage of the study, in order.
         sites: the worst first.
         alarms, faults: the latest first.
@@ -77,6 +79,8 @@ class RunFacts:
         bytes_down, bytes_up: to and from all sites.
         releases: digests.
         changed: when the journal was last written.
+        certificate_days: until the first of the certificates ends on which the sites' connections stand; None where
+            the run lies in no consortium's folder.
     """
 
     name: str
@@ -93,6 +97,7 @@ class RunFacts:
     asked: tuple[str, ...] = ()
     quorum: int = 0
     required: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
     stages: tuple[StageProgress, ...] = ()
     sites: tuple[SiteInRun, ...] = ()
@@ -104,6 +109,7 @@ class RunFacts:
     bytes_up: int = 0
     releases: tuple[str, ...] = ()
     changed: datetime | None = None
+    certificate_days: float | None = None
 
     @property
     def over(self) -> bool:
@@ -119,6 +125,22 @@ class RunFacts:
     def of(self) -> int:
         """Rounds that the study asks for, over all stages."""
         return sum(stage.rounds for stage in self.stages)
+
+    @property
+    def unapproved(self) -> tuple[str, ...]:
+        """What to do about each site that has not approved the plan; empty of one that is over: its reason says it."""
+        sites = [each.site for each in self.sites if each.state == NOT_APPROVED]
+        return () if self.over else tuple(f"{site} has not approved the plan{self._way_in(site)}" for site in sites)
+
+    def _way_in(self, site: str) -> str:
+        if self.planned and site not in self.planned:
+            return (
+                ", so this run goes without it; to have it take part, `gliofed-server stop` this run, "
+                "and begin another once the site has approved that one's plan"
+            )
+        if self.state == "interrupted":
+            return ": approve the plan at the site, then `gliofed-server resume`"
+        return ": approve the plan at the site, and the next round asks it again"
 
 
 def runs(consortium: Consortium) -> tuple[RunFacts, ...]:
@@ -147,7 +169,8 @@ def _facts(journal: Journal) -> RunFacts:
     stage, number, accepted = journal.open_round() or (None, None, ())
     withdrawn, control = journal.requests.withdrawn_sites(), journal.requests.asked()
     sat_out = records[stage][-1]["sat_out"] if stage is not None and records[stage] else ()
-    asked = [] if stage is None else sorted(set(study.sites) - withdrawn - set(sat_out))
+    planned = tuple(entry.site for entry in journal.plan().inventory) if journal.planned else ()
+    asked = [] if stage is None else sorted(set(planned) - withdrawn - set(sat_out))
     noted = journal.noted_faults()
     failed = {each.site: each.code for each, _ in noted if (each.stage, each.round) == (stage, number)}
     stages = tuple(_progress(name, rounds, study.stages.of(name)) for name, rounds in records.items())
@@ -168,6 +191,7 @@ def _facts(journal: Journal) -> RunFacts:
         asked=tuple(asked),
         quorum=study.federation.quorum,
         required=study.federation.required,
+        planned=planned,
         withdrawn=tuple(sorted(withdrawn)),
         stages=stages,
         sites=sites_in_run(
@@ -187,6 +211,7 @@ def _facts(journal: Journal) -> RunFacts:
         bytes_up=_sum(flat, "bytes_up"),
         releases=tuple(journal.releases()),
         changed=_changed(journal.out),
+        certificate_days=_certificate_days(journal.out),
     )
 
 
@@ -221,3 +246,10 @@ def _changed(out: Path) -> datetime | None:
     """Return when the journal was written: its log takes what the file itself has not taken in yet."""
     times = [path.stat().st_mtime for path in (out / FILE, out / f"{FILE}-wal") if path.is_file()]
     return datetime.fromtimestamp(max(times), UTC) if times else None
+
+
+def _certificate_days(out: Path) -> float | None:
+    from server.consortium.renewal import first_to_end
+
+    consortium = consortium_of(out)
+    return None if consortium is None else first_to_end(consortium)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from common.errors import StudyError
+from common.records import NOT_APPROVED
 from common.roster_file import load_roster
 from server.consortium.folder import Consortium
 from server.consortium.revoked import load_revoked
 from server.facts.fleet import Fleet, NodeSeen, unknown_fleet
 from server.facts.run_facts import RunFacts, runs
+from server.facts.site_in_run import SiteInRun
 
 EXPIRES_SOON_DAYS = 30.0
 
@@ -72,6 +72,7 @@ def sites(consortium: Consortium, fleet: Fleet = unknown_fleet) -> tuple[SiteFac
         StudyError: where the roster or the list of revoked keys cannot be read.
     """
     from common.identity.signing import VerifyKey
+    from server.consortium.renewal import first_to_end
 
     admitted = load_roster(consortium.roster).sites if consortium.roster.is_file() else {}
     keys = {name: entry.signing_key for name, entry in admitted.items()}
@@ -89,17 +90,6 @@ def _revoked(consortium: Consortium, admitted: Container[str]) -> dict[str, str]
     """Return the sites that were shut out and not admitted again with another key, each with a sentence."""
     keys = load_revoked(consortium.revoked).keys
     return {key.site: f"its key was revoked on {key.at:%Y-%m-%d}" for key in keys if key.site not in admitted}
-
-
-def first_to_end(consortium: Consortium) -> float | None:
-    """Return the days until the authority's or the server's certificate ends; None where neither can be read."""
-    from common.identity.certificates import days_left
-
-    days = []
-    for path in (consortium.ca, consortium.server_certificate):
-        with suppress(StudyError):
-            days.append(days_left(path))
-    return min(days, default=None)
 
 
 def facts_of_sites(
@@ -148,7 +138,7 @@ def facts_of_sites(
 
 @dataclass(frozen=True)
 class _Past:
-    """What a site did in all runs; `failing` is the code with which it fails in a run that goes on."""
+    """What a site did in all runs; `failing` says how it fails in a run that goes on."""
 
     rounds: int
     faults: int
@@ -163,7 +153,7 @@ class _Past:
         own.sort(key=lambda pair: pair[0].changed or datetime.min.replace(tzinfo=UTC))
         answered = [(run, each) for run, each in own if each.answered is not None]
         faulty = [(run, each) for run, each in own if each.last_fault is not None]
-        failing = [f"{each.state} in {run.name}" for run, each in own if each.is_failing and not run.over]
+        failing = [_failing(run, each) for run, each in own if each.is_failing and not run.over]
         return cls(
             rounds=sum(each.rounds for _, each in own),
             faults=sum(each.faults for _, each in own),
@@ -172,6 +162,12 @@ class _Past:
             last_fault=f"{faulty[-1][1].last_fault} in {faulty[-1][0].name}" if faulty else None,
             failing=failing[-1] if failing else None,
         )
+
+
+def _failing(run: RunFacts, site: SiteInRun) -> str:
+    if site.state == NOT_APPROVED:
+        return f"has not approved the plan of {run.name}; a person there reads it, and runs `gliofed-client approve`"
+    return f"answers {site.state} in {run.name}; ask the site what its log says"
 
 
 def _health(
@@ -188,7 +184,7 @@ def _health(
             "the SuperLink has missed two heartbeats of it; look at the site's service and network",
         )
     if past.failing is not None:
-        return Health.FAILING, f"answers {past.failing}; ask the site what its log says"
+        return Health.FAILING, past.failing
     if certificate_days is not None and certificate_days < EXPIRES_SOON_DAYS:
         return Health.EXPIRING, f"a certificate of its connection ends in {certificate_days:.0f} days; renew it"
     if seen is not None and seen.status != "online":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from common import console
 from server.facts import RunFacts
-from server.operation.watching import headline
+from server.facts.site_facts import EXPIRES_SOON_DAYS
+from server.operation.watching import certificates, headline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +39,9 @@ def picture(facts: RunFacts) -> RenderableType:
 
     parts: list[RenderableType] = [Text(f"{facts.name} · study {facts.study or '-'}", style="bold")]
     parts.append(Text(headline(facts)))
+    if facts.certificate_days is not None:
+        style = "red" if facts.certificate_days < EXPIRES_SOON_DAYS else ""
+        parts.append(Text(certificates(facts.certificate_days), style=style))
     if facts.of:
         parts.append(ProgressBar(total=facts.of, completed=facts.done, width=60))
     table = Table(header_style="bold")
@@ -51,6 +55,7 @@ def picture(facts: RunFacts) -> RenderableType:
         table.add_row(Text(site.site), state, *counts, seconds, *sent)
     if facts.sites:
         parts.append(table)
+    parts += [Text(said, style="yellow") for said in facts.unapproved]
     for alarm in facts.alarms[:ALARMS]:
         said = f"alarm: {alarm.kind} of {alarm.site}, {alarm.stage} {alarm.round}: {alarm.value:.3g}"
         parts.append(Text(said, style="red"))

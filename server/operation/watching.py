@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.errors import FederationError, ReleaseError, RunFailedError
 from server.facts import RunFacts, run_facts
+from server.facts.site_facts import EXPIRES_SOON_DAYS
 
 EVERY_S = 1.0
 EXITS = {"complete": 0, "incomplete": FederationError.exit_code, "failed": RunFailedError.exit_code}
@@ -47,6 +48,10 @@ def lines(now: RunFacts, before: RunFacts | None) -> list[str]:
     found = []
     if before is None or (now.state, now.stage, now.round) != (before.state, before.stage, before.round):
         found.append(f"{now.name}: {headline(now)}")
+    if before is None and now.certificate_days is not None:
+        found.append(f"  {certificates(now.certificate_days)}")
+    told_before = () if before is None else before.unapproved
+    found += [f"  {said}" for said in now.unapproved if said not in told_before]
     known = {site.site: site.state for site in before.sites} if before is not None else {}
     if before is None or (now.stage, now.round) == (before.stage, before.round):
         found += [f"  {site.site}: {site.state}" for site in now.sites if known.get(site.site) != site.state]
@@ -72,6 +77,12 @@ def headline(facts: RunFacts) -> str:
     if facts.seconds_left is not None:
         parts.append(f"about {duration(facts.seconds_left)} left")
     return ", ".join(parts)
+
+
+def certificates(days: float) -> str:
+    """Return how long the connections of the sites stand, and what to do where that is not long."""
+    said = f"certificates: {days:.0f} days left" if days > 0 else "a certificate has ended"
+    return said if days >= EXPIRES_SOON_DAYS else f"{said}; run `gliofed-server renew`"
 
 
 def duration(seconds: float) -> str:

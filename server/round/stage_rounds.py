@@ -79,7 +79,7 @@ class StageRounds:
         if not self.model.optional:
             answered = outcome.contributed | (sat_out - spent)
             where = f"{self.model.stage} round {number}"
-            require(self.run.study.federation, where, outcome.contributed, answered, spent)
+            require(self.run.study.federation, where, outcome.contributed, answered, spent, outcome.faults)
         return sat_out
 
     def _outcome(self, one: OneRound, tensors: StateDict, past: list[dict[str, Any]]) -> Outcome:

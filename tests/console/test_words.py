@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from server.console.fleet import FleetAside
 from server.console.pages import HEALTH, ago, commands, duration, figure, size
 from server.facts import Health, NodeSeen
+from server.facts.run_facts import RunFacts
+from server.facts.site_in_run import SiteInRun
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -68,3 +71,15 @@ def test_an_answer_that_is_old_is_none() -> None:
     assert fleet() is not None
     fleet._at -= 1000
     assert fleet() is None
+
+
+@pytest.mark.parametrize("state", ["interrupted", "incomplete"])
+def test_a_site_that_has_not_approved_is_named_with_what_to_do(
+    state: str, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = "hospital-b has not approved the plan: approve the plan at the site, then `gliofed-server resume`"
+    member = SiteInRun("hospital-b", "not-approved")
+    facts = RunFacts("first", state, reason=what if state == "incomplete" else None, sites=(member,))
+    monkeypatch.setattr(browser.desk, "run", lambda name: facts)
+    browser.log_in("vera")
+    assert browser.client.get("/runs/first").text.count(str(commands(what))) == 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,9 +31,11 @@ def test_a_watch_of_a_run_that_is_over_says_so_at_once_and_ends_with_its_exit_co
     played: Consortium, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert console.run(app, "gliofed-server", ["watch", str(played.run("first"))]) == 0
-    assert capsys.readouterr().out.startswith("first: complete, 4 of 4 rounds count\n")
+    said = capsys.readouterr().out
+    assert said.startswith("first: complete, 4 of 4 rounds count\n  certificates: 397 days left\n")
     assert console.run(app, "gliofed-server", ["watch", str(played.run("first")), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["state"] == "complete"
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["state"] == "complete" and 396 < facts["certificate_days"] < 397.1
 
 
 def test_a_run_that_ends_incomplete_ends_its_watch_with_six(
@@ -96,11 +100,29 @@ def test_only_what_is_new_is_told() -> None:
 
 
 def test_the_picture_shows_the_worst_site_first_and_the_alarms() -> None:
-    terminal = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    terminal.print(picture(example()))
-    shown = terminal.export_text()
-    assert shown.index("hospital-b") < shown.index("hospital-a") and "mode-collapse" in shown
-    terminal.file.close()
+    told = shown(example())
+    assert told.index("hospital-b") < told.index("hospital-a") and "mode-collapse" in told
+
+
+def shown(facts: RunFacts) -> str:
+    with Path(os.devnull).open("w") as nowhere:
+        terminal = Console(width=100, record=True, file=nowhere)
+        terminal.print(picture(facts))
+        return terminal.export_text()
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (397.0, "certificates: 397 days left"),
+        (12.0, "certificates: 12 days left; run `gliofed-server renew`"),
+        (-1.0, "a certificate has ended; run `gliofed-server renew`"),
+    ],
+)
+def test_the_days_of_the_certificates_are_shown(days: float, said: str) -> None:
+    facts = example(certificate_days=days)
+    assert f"{said}\n" in f"{shown(facts)}\n".replace(" \n", "\n") and lines(facts, None)[1] == f"  {said}"
+    assert "certificate" not in shown(example())
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (61, "61 s"), (600, "10 min"), (7200, "2.0 h")])
