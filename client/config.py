@@ -9,7 +9,7 @@ from datetime import time
 from fnmatch import filter as filter_names
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,7 +19,7 @@ from common.errors import StudyError
 from common.sequences import Sequence
 from common.settings.frozen import Frozen, SiteName
 from common.settings.monitoring import Monitoring
-from common.study import line_of
+from common.settings.problems import problems_of
 
 LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
 HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -240,7 +240,7 @@ def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
         # By way of JSON, for which pydantic's strict mode takes arrays as tuples and text as paths, but no "5" as 5.
         return SiteConfig.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
-        raise StudyError("\n".join(_describe(origin, text, problem) for problem in error.errors())) from None
+        raise StudyError(problems_of(error, origin, text, "site")) from None
 
 
 def load_site(path: Path) -> SiteConfig:
@@ -250,18 +250,3 @@ def load_site(path: Path) -> SiteConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: cannot be read ({type(error).__name__}); give the path of a site.toml") from None
     return parse_site(text, base=path.resolve().parent, origin=str(path))
-
-
-def _describe(origin: str, text: str, problem: Any) -> str:
-    """Turn one pydantic problem into `file:line: key: what to change`."""
-    location = [str(part) for part in problem["loc"]]
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling"
-    if problem["type"] == "missing":
-        message = "missing; add it"
-    named = re.match(r"([a-z_]+): ", message)
-    if named:
-        location, message = [*location, named.group(1)], message[named.end() :]
-    line = line_of(text, location)
-    return f"{origin}{f':{line}' if line else ''}: {'.'.join(location) or 'site'}: {message}"

@@ -23,6 +23,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from common.errors import StudyError
 from common.files import write_whole
 from common.settings.frozen import Frozen, SiteName
+from common.settings.problems import plain
 
 MAX_ROSTER_BYTES = 1024 * 1024
 
@@ -113,7 +114,7 @@ def parse_roster(text: str, origin: str = "roster") -> Roster:
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{origin}: not valid TOML: {error}") from None
     except ValidationError as error:
-        problems = [f"{origin}: {'.'.join(map(str, item['loc']))}: {_plain(item)}" for item in error.errors()]
+        problems = [f"{origin}: {'.'.join(map(str, item['loc']))}: {plain(item)}" for item in error.errors()]
         raise StudyError("\n".join(problems)) from None
 
 
@@ -129,9 +130,3 @@ def load_roster(path: Path) -> Roster:
 def write_roster(path: Path, roster: Roster) -> None:
     """Write the roster to `path`, whole. Raises GliofedError where it cannot be written."""
     write_whole(path, roster.to_toml().encode())
-
-
-def _plain(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "unknown key; remove it or correct its spelling"
-    return str(problem["msg"]).removeprefix("Value error, ")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -24,6 +23,7 @@ from common.settings.federation import Federation
 from common.settings.frozen import Frozen, Name, Positive, SiteName
 from common.settings.gate import GateSettings
 from common.settings.privacy import Privacy
+from common.settings.problems import problems_of
 from common.settings.secure_aggregation import SecureAggregation
 from common.settings.stages import Stage, Stages
 from common.settings.wire import Wire
@@ -198,8 +198,7 @@ def parse_study(text: str, origin: str = "study") -> Study:
     try:
         return Study.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
-        problems = [_describe(origin, text, problem) for problem in error.errors()]
-        raise StudyError("\n".join(problems)) from None
+        raise StudyError(problems_of(error, origin, text, "study")) from None
 
 
 def load_study(path: Path) -> Study:
@@ -209,38 +208,3 @@ def load_study(path: Path) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: cannot be read ({type(error).__name__}); give the path of a study.toml") from None
     return parse_study(text, origin=str(path))
-
-
-def _describe(origin: str, text: str, problem: Any) -> str:
-    """Turn one pydantic problem into `file:line: key: what to change`."""
-    location = [str(part) for part in problem["loc"]]
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling"
-    if problem["type"] == "missing":
-        message = "missing; add it"
-    named = re.match(r"([a-z_]+(?:\.[a-z_]+)*): ", message)
-    if named:
-        location, message = [*location, *named.group(1).split(".")], message[named.end() :]
-    line = line_of(text, location)
-    return f"{origin}{f':{line}' if line else ''}: {'.'.join(location) or 'study'}: {message}"
-
-
-def line_of(text: str, location: list[str]) -> int | None:
-    """Return the 1-based line of the key or table at `location` in TOML text, or of its nearest enclosing table."""
-    best: int | None = None
-    depth = 0
-    table: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
-        key = re.match(r"\s*([A-Za-z0-9_.\"-]+)\s*=", line)
-        if header:
-            table = [part.strip(' "') for part in header.group(1).split(".")]
-            path = table
-        elif key:
-            path = [*table, *(part.strip(' "') for part in key.group(1).split("."))]
-        else:
-            continue
-        if len(path) > depth and path == location[: len(path)]:
-            best, depth = number, len(path)
-    return best

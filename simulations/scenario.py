@@ -5,14 +5,14 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import StudyError
 from common.sequences import QUANTITATIVE, STRUCTURAL, Sequence
 from common.settings.frozen import Frozen, Name, SiteName
-from common.study import line_of
+from common.settings.problems import problems_of
 
 SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
 SUFFIX = ".cohort.toml"
@@ -178,7 +178,7 @@ def parse_scenario(text: str, origin: str = "scenario") -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{origin}: not valid TOML: {error}") from None
     except ValidationError as error:
-        raise StudyError("\n".join(_describe(origin, text, problem) for problem in error.errors())) from None
+        raise StudyError(problems_of(error, origin, text, "scenario")) from None
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:
@@ -199,12 +199,3 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
 def scenario_names() -> tuple[str, ...]:
     """Names of the scenarios that ship with GlioFed, sorted."""
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in SCENARIO_FOLDER.glob(f"*{SUFFIX}")))
-
-
-def _describe(origin: str, text: str, problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling"
-    line = line_of(text, [part for part in location if not part.isdigit()])
-    return f"{origin}{f':{line}' if line else ''}: {'.'.join(location) or 'scenario'}: {message}"

@@ -15,7 +15,7 @@ from common.errors import StudyError
 from common.files import read_at_most
 from common.identity.certificates import host_of
 from common.settings.frozen import Frozen, Name
-from common.study import line_of
+from common.settings.problems import problems_of
 
 MAX_BYTES = 64 * 1024
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -111,15 +111,7 @@ def checked(
     try:
         return make()
     except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            keys = [str(part) for part in item["loc"]]
-            line = line_of(text, keys)
-            extra = item["type"] == "extra_forbidden"
-            said = "unknown key; remove it or correct its spelling" if extra else str(item["msg"])
-            place = f"{origin}:{line}" if line else origin
-            problems.append(f"{place}: {'.'.join(keys) or 'consortium'}: {said.removeprefix('Value error, ')}")
-        raise StudyError("\n".join(problems)) from None
+        raise StudyError(problems_of(error, origin, text, "consortium")) from None
 
 
 def load_consortium(path: Path) -> ConsortiumSettings:
