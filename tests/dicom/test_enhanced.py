@@ -237,7 +237,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, drawn, monkeyp
     dataset = enhanced([Volume(drawn.volumes[Sequence.T1], drawn.affine, T1)])
     dataset.save_as(tmp_path / "object.dcm", enforce_file_format=True)
     monkeypatch.setattr("client.dicom.objects.MOST_HEADER_BYTES", 1000)
-    assert read_object(tmp_path / "object.dcm") is Reason.BROKEN
+    assert read_object(tmp_path / "object.dcm") is Reason.TOO_LARGE
 
 
 def test_an_object_that_changed_after_it_was_looked_at_is_not_converted(scanner, monkeypatch):
