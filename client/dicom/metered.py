@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import IO
 
 
+class SpentError(Exception):
+    """More was asked of a file than its budget."""
+
+
 class Metered:
     """A file opened for reading whose `read` raises once more than `budget` bytes were asked of it; seeking is free."""
 
@@ -12,9 +16,9 @@ class Metered:
         self._file, self._left = file, budget
 
     def read(self, length: int = -1) -> bytes:
-        """Return `length` bytes; raises ValueError beyond the budget, and for all that is left of a file."""
+        """Return `length` bytes; raises SpentError beyond the budget, and for all that is left of a file."""
         if length < 0 or length > self._left:
-            raise ValueError("more bytes than a header has")
+            raise SpentError
         self._left -= length
         return self._file.read(length)
 

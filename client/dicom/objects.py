@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from client.dicom.frames import FRAME_KEYWORDS, flatten
 from client.dicom.geometry import MOST_VOXELS
 from client.dicom.header import KEYWORDS, Header, build_header
-from client.dicom.metered import Metered
+from client.dicom.metered import Metered, SpentError
 from client.dicom.pixels import LOSSY, SYNTAXES, Layout, locate
 from client.dicom.reason import Reason
 from client.dicom.values import Tags, numbers, text, uid, whole, words
@@ -29,8 +29,8 @@ LARGEST_SLICE_BYTES = 64 * 2**20
 LARGEST_BYTES = 2**30
 """No object of several is larger."""
 
-MOST_HEADER_BYTES = 32 * 2**20
-"""Read into memory of one object; scanners write about ten kilobytes a frame."""
+MOST_HEADER_BYTES = 16 * 2**20
+"""Read of one object's header; scanners write about ten kilobytes a frame. The worst header fills 170 times its bytes."""
 
 MOST_FRAMES = 4096
 META_BYTES = 65_536
@@ -87,6 +87,8 @@ def _read(path: Path, file: IO[bytes], size: int) -> tuple[Header, ...] | Reason
                 specific_tags=[*KEYWORDS, *FRAME_KEYWORDS],
             )
             return _refusal(dataset, size) or _headers(path, file, size, dataset, syntax)
+    except SpentError:
+        return Reason.TOO_LARGE
     except Exception:  # on foreign bytes pydicom lets every kind of error through, RecursionError too
         return Reason.BROKEN
 

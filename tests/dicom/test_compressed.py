@@ -74,7 +74,7 @@ def imported(folder, volume, syntax, bits=16, **how):
 @pytest.mark.parametrize("syntax", LOSSLESS)
 @pytest.mark.parametrize(
     ("low", "high", "kind", "bits"),
-    [(-900, 1400, "i2", 16), (-2048, 2047, "i2", 12), (0, 4095, "u2", 12), (0, 65535, "u2", 16), (0, 255, "u1", 8)],
+    [(-2048, 2047, "i2", 12), (0, 65535, "u2", 16), (0, 255, "u1", 8)],
 )
 def test_every_lossless_compression_gives_back_every_voxel(tmp_path, syntax, low, high, kind, bits):
     volume = noisy(low, high, kind)
@@ -82,8 +82,8 @@ def test_every_lossless_compression_gives_back_every_voxel(tmp_path, syntax, low
     np.testing.assert_array_equal(imported(tmp_path, volume, syntax, bits), expected)
 
 
-@pytest.mark.parametrize("selection", [2, 3, 4, 5, 6, 7])
-def test_every_predictor_of_jpeg_lossless_gives_back_every_voxel(tmp_path, selection):
+@pytest.mark.parametrize("selection", [2, 4, 7])
+def test_predictors_of_jpeg_lossless_give_back_every_voxel(tmp_path, selection):
     volume = noisy(-2048, 2047, "i2")
     np.testing.assert_array_equal(imported(tmp_path, volume, JPEG, 12, selection=selection), volume)
 
@@ -152,7 +152,7 @@ def altered(path, stream=None, syntax=JPEG_FIRST, **tags):
 def test_streams_that_cannot_be_what_the_header_says_are_refused(hospital):
     path = hospital.series(1, T1)[0]
     clean = path.read_bytes()
-    small = 1000 * np.arange(20, dtype="u2").reshape(4, 5)
+    small = 500 * np.arange(80, dtype="u2").reshape(8, 10)
 
     def read(stream, **more):
         path.write_bytes(clean)
@@ -165,12 +165,12 @@ def test_streams_that_cannot_be_what_the_header_says_are_refused(hospital):
     for syntax in set(LOSSLESS) - {RLE}:
         stream = encode(small, syntax, 16)
         assert read(stream, syntax=syntax) is Reason.BAD_PIXELS, "another size"
-        assert read(stream, syntax=syntax, Rows=4, Columns=5) is not Reason.BAD_PIXELS
-        assert read(stream[:-8] + b"\0\0", syntax=syntax, Rows=4, Columns=5) is Reason.BAD_PIXELS, "without an end"
-    eight = encode((small % 251).astype("u1"), JPEG_LS, 8)
-    assert read(eight, syntax=JPEG_LS, Rows=4, Columns=5) is Reason.BAD_PIXELS, "another depth"
+        assert read(stream, syntax=syntax, Rows=8, Columns=10) is not Reason.BAD_PIXELS
+        assert read(stream[:-8] + b"\0\0", syntax=syntax, Rows=8, Columns=10) is Reason.BAD_PIXELS, "without an end"
+    eight = encode((small // 256).astype("u1"), JPEG_LS, 8)
+    assert read(eight, syntax=JPEG_LS, Rows=8, Columns=10) is Reason.BAD_PIXELS, "another depth"
     wide = encode(small, JPEG, 16, selection=6)
-    assert read(wide, syntax=JPEG, Rows=4, Columns=5) is Reason.COMPRESSED, "dcm2niix decodes it wrongly"
+    assert read(wide, syntax=JPEG, Rows=8, Columns=10) is Reason.COMPRESSED, "dcm2niix decodes it wrongly"
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"])
@@ -210,7 +210,7 @@ def one_object(syntax):
     return out.getvalue()
 
 
-@settings(quick, max_examples=300)
+@settings(quick, max_examples=150)
 @given(
     syntax=st.sampled_from(READABLE),
     blob=st.one_of(

@@ -9,11 +9,13 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from client.dicom.objects import read_object
 from client.dicom.patient_key import PatientSecret
 from client.dicom.reason import Reason
 from client.dicom.rows import build_rows
 from client.dicom.survey import survey
 from common.sequences import Sequence
+from tests.dicom.codecs import JPEG_2000, JPEG_LS, RLE
 from tests.dicom.conftest import AGENT, NATIVE, T1, T2, rewrite
 
 LAST = "1.2.840.10008.5.1.4.1.1."
@@ -224,6 +226,13 @@ def test_of_the_files_of_pydicoms_own_collection_each_is_used_or_named():
     assert {Reason.COMPRESSED, Reason.INDEX, Reason.NOT_MR, Reason.SECONDARY, Reason.FOREIGN} <= set(found.refused)
     rows = build_rows(found, PatientSecret(b"k" * 32))
     assert {row.take for row in rows} == {"no"}, "localisers, projections and single slices"
+
+
+@pytest.mark.parametrize(("name", "syntax"), [("RLE", RLE), ("jpeg_ls_lossless", JPEG_LS), ("jp2klossless", JPEG_2000)])
+def test_what_others_compressed_is_read(name, syntax):
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    (header,) = read_object(folder / f"MR_small_{name}.dcm")
+    assert (header.pixels.layout.syntax, header.rows, header.lossy) == (syntax, 64, False)
 
 
 def test_a_folder_of_too_many_files_an_empty_one_and_none_are_refused(hospital, monkeypatch):
