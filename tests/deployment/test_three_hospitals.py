@@ -116,7 +116,7 @@ def test_it_goes_on_once_people_approved_the_plan_that_it_brought_and_ends_where
     for site in SITES:
         (plan,) = [plan for plan in way.reader(site).ask(plans) if plan["state"] == "pending"]
         reader = way.reader(site, plan=plan["digest"][:8])
-        assert "study.seed" in reader.type(show)
+        assert "study seed" in reader.type(show)
         reader.type(approve, answer=way.name)
         reader.type(ledger)
     resume, status, watch = page_lines("consortium.md", "resume", "status", "watch")
@@ -130,7 +130,7 @@ def test_it_goes_on_once_people_approved_the_plan_that_it_brought_and_ends_where
 
 def test_a_patient_goes_and_a_hospital_signs_with_a_key_of_its_own(way: Way) -> None:
     (withdraw,) = page_lines(LEAVING, "withdraw")
-    assert "identifier 1" in way.reader("hospital-a", patient="hospital-a-001").type(withdraw)
+    assert "generator 1" in way.reader("hospital-a", patient="hospital-a-001").type(withdraw)
     generate, publish = (line for line in lines(CONSENT) if line.startswith("openssl "))
     reader = way.reader("hospital-a")
     reader.type(generate)
