@@ -66,15 +66,15 @@ class Party:
         """Start a line of a page that runs until it is ended."""
         self.typed.append(line)
         name = "-".join(line.split()[:2])
-        program = Program(name, self.command(f"exec {line}"), environment(), self.folder, self.folder / f"{name}.log")
+        program = Program(name, self.command(line), environment(), self.folder, self.folder / f"{name}.log")
         program.start()
         return program
 
     def command(self, line: str) -> list[str]:
-        """Return how a shell runs a line, its words as they are here."""
+        """Return how a shell runs a line, its words as they are here; a program alone takes the shell's place."""
         for word, here in self.words.items():
             line = line.replace(word, here)
-        return ["sh", "-c", line]
+        return ["sh", "-c", line if "&&" in line else f"exec {line}"]
 
 
 def environment() -> dict[str, str]:
