@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
+from client.config import load_site
+from common.identity.signing import SigningKey
 from common.processes.ports import free_port, listens
 from common.processes.program import Program
 from server.consortium.folder import Consortium
-from tests.deployment.pages import commands
+from tests.deployment.pages import ELSEWHERE, WALKS, due, lines
 from tests.deployment.test_whole_way import check_sent, finish
-from tests.deployment.walk import Party, environment, wait_until
-from tests.deployment.way import Way, make, page_lines, start
+from tests.deployment.walk import PAGES_RUN, Party, environment, wait_until
+from tests.deployment.way import Way, fingerprint_in, make, page_lines, start
 from tests.identity.proxies import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -28,7 +32,8 @@ SCENARIO = Path(__file__).parents[2] / "simulations" / "scenarios" / "three-hosp
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SITES = ("hospital-a", "hospital-b", "hospital-c")
 LOGIN = "it:secret"
-PAGES = ("join.md", "consortium.md", "what-leaves.md", "firewall.md", "backup.md", "runbook.md")
+WALK = "tests/deployment/test_three_hospitals.py"
+CONSENT, LEAVING = (place for place in WALKS[WALK] if place.startswith("site.md"))
 
 
 def small_study() -> str:
@@ -88,7 +93,8 @@ def test_a_study_that_nobody_approved_trains_nothing_and_is_no_success(way: Way)
     for line in page_lines("consortium.md", "plan", "run"):
         way.server.type(line, more="--run other")
     (watch,) = page_lines("consortium.md", "watch")
-    said = watch_failing(way, "other", watch)
+    with naming_the_run(way, "other"):
+        said = way.server.type(watch, exit_code=7)  # failed: nobody was there to train
     study.write_text(text)
     assert "not-approved" in said
     later = way.recorder.pushed.answers()[pushed:]
@@ -96,14 +102,60 @@ def test_a_study_that_nobody_approved_trains_nothing_and_is_no_success(way: Way)
     assert not any(content.array_records for _, content in later)
 
 
-def watch_failing(way: Way, run: str, line: str) -> str:
-    """Run a line of the page for another run than the page's, and expect that it failed."""
+@contextmanager
+def naming_the_run(way: Way, run: str) -> Iterator[None]:
+    """Let the coordinator's lines speak of another run than the page's."""
     words = way.server.words
-    name, words["three-hospitals"] = words["three-hospitals"], run
-    try:
-        return way.server.type(line, exit_code=7)  # failed: nobody was there to train
-    finally:
-        words["three-hospitals"] = name
+    name, words[PAGES_RUN] = words[PAGES_RUN], run
+    yield
+    words[PAGES_RUN] = name
+
+
+def test_it_goes_on_once_people_approved_the_plan_that_it_brought_and_ends_where_one_stops_it(way: Way) -> None:
+    plans, show, approve, ledger = page_lines(CONSENT, "plans", "show", "approve", "ledger")
+    for site in SITES:
+        (plan,) = [plan for plan in way.reader(site).ask(plans) if plan["state"] == "pending"]
+        reader = way.reader(site, plan=plan["digest"][:8])
+        assert "study seed" in reader.type(show)
+        reader.type(approve, answer=way.name)
+        reader.type(ledger)
+    resume, status, watch = page_lines("consortium.md", "resume", "status", "watch")
+    (stop,) = page_lines(LEAVING, "stop")
+    with naming_the_run(way, "other"):
+        way.server.type(resume)
+        wait_until(lambda: way.server.ask(status)["state"] == "running", "the run goes on")
+        way.reader("hospital-a", run=way.server.ask(status)["run"]).type(stop)
+        assert "stopped" in way.server.type(watch, exit_code=6)  # incomplete: it needs hospital-a
+
+
+def test_a_patient_goes_and_a_hospital_signs_with_a_key_of_its_own(way: Way) -> None:
+    (withdraw,) = page_lines(LEAVING, "withdraw")
+    assert "generator 1" in way.reader("hospital-a", patient="hospital-a-001").type(withdraw)
+    generate, publish = (line for line in lines(CONSENT) if line.startswith("openssl "))
+    reader = way.reader("hospital-a")
+    reader.type(generate)
+    assert reader.type(publish) == SigningKey.load(reader.folder / "signing-key.pem").public.pem
+
+
+def test_a_hospital_gets_a_new_key(way: Way) -> None:
+    (request,), (admit,), (join,) = (
+        page_lines(page, verb)
+        for page, verb in (("backup.md", "request"), ("consortium.md", "admit"), ("join.md", "join"))
+    )
+    hospital = way.hospitals["hospital-b"]
+    fingerprint = fingerprint_in(way.reader("hospital-b").type(request))
+    shutil.copy(hospital.folder / "gliofed" / "request.json", way.server.folder / "request.json")
+    way.server.type(admit, answer=fingerprint, more="--replace-key")
+    shutil.copy(way.server.folder / "consortium" / "kits" / "hospital-b.zip", hospital.folder / "hospital-b.zip")
+    hospital.type(join)
+
+
+def test_the_probe_of_health_finds_a_hospital_that_serves(way: Way) -> None:
+    (probe,) = [line for line in lines("upgrade.md#3. Upgrade") if "health_probe" in line]
+    hospital = way.hospitals["hospital-c"]
+    port = load_site(hospital.folder / "gliofed" / "site.toml").monitoring.health_port
+    hospital.words |= {"/opt/gliofed/current/bin/python": sys.executable, "127.0.0.1:9467": f"127.0.0.1:{port}"}
+    hospital.type(probe)
 
 
 def test_console_and_plots_show_the_run(way: Way) -> None:
@@ -155,12 +207,12 @@ def asked(address: str, query: str) -> list[Any]:
 
 def test_every_other_command_of_the_pages_runs(way: Way) -> None:
     """Last, for it ends with a hospital that is shut out. Those that were run already are not run again."""
-    for page in PAGES:
-        for line in commands(page):
-            if line not in way.typed:
-                at_server = line.startswith("gliofed-server")
-                (way.server if at_server else way.hospitals["hospital-a"]).type(line)
-    assert {line for page in PAGES for line in commands(page)} <= way.typed
+    for line in (line for place in WALKS[WALK] for line in lines(place)):
+        if line in due(WALK) - way.typed:
+            at_server = line.startswith("gliofed-server")
+            (way.server if at_server else way.hospitals["hospital-a"]).type(line)
+    assert due(WALK) <= way.typed
+    assert not way.typed & ELSEWHERE.keys()
 
 
 def read(url: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -37,7 +36,6 @@ class Party:
     folder: Path
     words: dict[str, str]
     typed: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def type(self, line: str, answer: str = "", more: str = "", exit_code: int = 0) -> str:
         """Run a line of a page, with `answer` to what it asks; return what it prints. `more` is added to the line.
@@ -45,7 +43,6 @@ class Party:
         Raises:
             AssertionError: where it ends with another exit code.
         """
-        began = time.monotonic()
         done = subprocess.run(
             self.command(f"{line} {more}"),
             cwd=self.folder,
@@ -56,12 +53,8 @@ class Party:
             timeout=600,
             check=False,
         )
-        self.seconds[line] = time.monotonic() - began
         assert done.returncode == exit_code, f"{line} {more}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         self.typed.append(line)
-        target = line.partition(" > ")[2]
-        if target:
-            (self.folder / target).write_text(done.stdout)
         return done.stdout + done.stderr
 
     def ask(self, line: str) -> Any:
@@ -72,23 +65,23 @@ class Party:
     def start(self, line: str) -> Program:
         """Start a line of a page that runs until it is ended."""
         self.typed.append(line)
-        name = "-".join(shlex.split(line)[:2])
+        name = "-".join(line.split()[:2])
         program = Program(name, self.command(line), environment(), self.folder, self.folder / f"{name}.log")
         program.start()
         return program
 
     def command(self, line: str) -> list[str]:
-        """Return the words of a line as they are here."""
-        text = line.partition(" > ")[0]
+        """Return how a shell runs a line, its words as they are here; a program alone takes the shell's place."""
         for word, here in self.words.items():
-            text = text.replace(word, here)
-        program, *arguments = shlex.split(text)
-        return [str(PROGRAMS / program), *arguments]
+            line = line.replace(word, here)
+        return ["sh", "-c", line if "&&" in line else f"exec {line}"]
 
 
 def environment() -> dict[str, str]:
     """Return the environment in which everything runs: this machine's, one thread, the same code."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1"}
+    path = os.pathsep.join((str(PROGRAMS), os.environ["PATH"]))
+    own = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1", "PATH": path}
+    return os.environ | own
 
 
 def wait_until(done: Callable[[], bool], what: str, patience_s: float = 120.0) -> None:

@@ -174,19 +174,26 @@ class Way:
         self.server.type(watch, exit_code=exit_code)
         return self.server.folder / "consortium" / "runs" / self.name
 
+    def reader(self, site: str, **words: str) -> Party:
+        """Return a person at a hospital who reads the page for sites, in whose lines site.toml lies in the folder."""
+        hospital = self.hospitals[site]
+        return Party(hospital.folder / "gliofed", {READ_AS[key]: word for key, word in words.items()}, hospital.typed)
+
     @property
     def typed(self) -> set[str]:
         """All lines of the pages that were run."""
         return {line for party in (self.server, *self.hospitals.values()) for line in party.typed}
 
 
+READ_AS = {"plan": "4f1d2c03", "run": "0123456789abcdef", "patient": "patient-7"}
+"""What the page for sites calls a plan, a run and a patient."""
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def page_lines(page: str, *verbs: str) -> tuple[str, ...]:
     """Return the first line of a page for each verb, such as `admit`."""
-    lines = commands(page)
-    return tuple(next(line for line in lines if line.split()[1] == verb) for verb in verbs)
+    listed = commands(page)
+    return tuple(next(line for line in listed if line.split()[1] == verb) for verb in verbs)
 
 
 def start(stack: ExitStack, party: Party, line: str) -> Program:
