@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from common.errors import GliofedError
 from common.nets.conditional_unet import ConditionalUNet
 from common.settings.stages import Stage
-from simulations.bench.bench import BenchSettings, in_a_process, run_bench
+from simulations.bench.bench import BenchSettings, _Remote, in_a_process, run_bench
 from simulations.bench.case import BRAIN_SHARE, disc
 from simulations.bench.counts import count_flops, count_parameters, count_step
 from simulations.bench.plain_cbsi import LinearAttention, PlainCbsi, StandardisedConv
@@ -102,10 +103,25 @@ def test_every_stage_has_a_workload_that_trains_and_infers(stage: Stage) -> None
     assert stage in SHAPES["paper"]
 
 
-def test_the_report_sets_ours_against_the_plain_form_and_survives_its_own_schema() -> None:
+@pytest.fixture(scope="module")
+def heard() -> list[tuple[int, int]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(heard: list[tuple[int, int]]) -> BenchReport:
+    """What one turn of the synthesiser's tasks told, in this process; `heard` holds its progress."""
     settings = BenchSettings((Stage.SYNTHESISER,), turns=1, sampling_steps=2, case_slices=1, shape=SMALL)
-    heard: list[tuple[int, int]] = []
-    report = run_bench(settings, lambda done, total: heard.append((done, total)), opener=Stopwatch)
+    with pytest.MonkeyPatch.context() as patch:  # how fast the machine is at its best is not looked at here
+        patch.setattr("simulations.bench.rates.MATRIX", {"cpu": 64})
+        patch.setattr("simulations.bench.rates.CONVOLUTIONS", ((8, 16),))
+        patch.setattr("simulations.bench.stopwatch.SHORTEST_TURN_S", 0.01)
+        return run_bench(settings, lambda done, total: heard.append((done, total)), opener=Stopwatch)
+
+
+def test_the_report_sets_ours_against_the_plain_form_and_survives_its_own_schema(
+    report: BenchReport, heard: list[tuple[int, int]]
+) -> None:
     assert heard == [(number, 5) for number in range(1, 6)]
     assert [(each.task, each.form) for each in report.measurements] == [
         (task, form) for task in ("training step", "inference", "case") for form in ("plain", "ours")
@@ -118,18 +134,15 @@ def test_the_report_sets_ours_against_the_plain_form_and_survives_its_own_schema
     assert all(len(row_of(each)) == len(COLUMNS) for each in report.measurements)
 
 
-def test_the_report_names_no_host_path_or_user() -> None:
+def test_the_report_names_no_host_path_or_user(report: BenchReport) -> None:
     import getpass
     import socket
 
-    settings = BenchSettings((Stage.IDENTIFIER,), turns=1, shape=SMALL)
-    text = json.dumps(run_bench(settings, lambda done, total: None, opener=Stopwatch).model_dump(mode="json"))
+    text = json.dumps(report.model_dump(mode="json"))
     assert not any(word in text for word in (socket.gethostname(), "/home", "/tmp", f'"{getpass.getuser()}"'))  # noqa: S108
 
 
 def test_a_measuring_process_answers_and_ends() -> None:
-    import multiprocessing
-
     job = Job(Stage.IDENTIFIER, "tiny", "inference", "ours", SMALL)
     with in_a_process(job) as watch:
         watch.turn()
@@ -137,6 +150,14 @@ def test_a_measuring_process_answers_and_ends() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_a_pipe_without_another_end_is_told_as_an_early_end() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with pytest.raises(GliofedError, match="ended early"):
+        _Remote(ours)
+
+
+@pytest.mark.slow
 def test_an_early_end_of_a_measuring_process_is_told() -> None:
     job = replace(Job(Stage.IDENTIFIER, "tiny", "inference", "ours", SMALL), shape=BatchShape(-1, 32, 32))
     with pytest.raises(GliofedError, match="ended early"), in_a_process(job):

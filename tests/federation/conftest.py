@@ -167,17 +167,23 @@ def _timeless(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in pairs if key not in TIMES}
 
 
+def two_sites(root: Path) -> Consortium:
+    """Two sites: `a` holds T1 and T2 of three patients, `b` holds T2 of two."""
+    return Consortium(root).add("a", 3, [Sequence.T1, Sequence.T2]).add("b", 2, [Sequence.T2], shift=0.3)
+
+
 @pytest.fixture
 def consortium(tmp_path: Path) -> Consortium:
-    """Two sites: `a` holds T1 and T2 of three patients, `b` holds T2 of two."""
-    return Consortium(tmp_path).add("a", 3, [Sequence.T1, Sequence.T2]).add("b", 2, [Sequence.T2], shift=0.3)
+    """`two_sites`."""
+    return two_sites(tmp_path)
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> SimpleNamespace:
-    """What the tests build with: an empty consortium, studies, the linear bench and its parts."""
+@pytest.fixture(scope="session")
+def parts() -> SimpleNamespace:
+    """What the tests build with: studies, the linear bench and its parts."""
     return SimpleNamespace(
-        consortium=Consortium(tmp_path),
+        consortium_at=Consortium,
+        two_sites=two_sites,
         make_study=make_study,
         bench=LINEAR,
         linear_step=linear_step,
@@ -186,3 +192,9 @@ def tiny(tmp_path: Path) -> SimpleNamespace:
         write_site=write_site,
         fingerprint=fingerprint,
     )
+
+
+@pytest.fixture
+def tiny(parts: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    """An empty consortium, and `parts`."""
+    return SimpleNamespace(consortium=Consortium(tmp_path), **vars(parts))

@@ -43,10 +43,11 @@ def write_hospital(folder: Path, name: str, sequences: tuple[Sequence, ...]) -> 
     return folder / "site.toml"
 
 
-@pytest.fixture
-def hospitals(tmp_path: Path) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sites")
     held = {"a": (Sequence.T1, Sequence.T2), "b": (Sequence.T1,), "late": (Sequence.T1, Sequence.CBV)}
-    return {name: write_hospital(tmp_path / "sites" / name, name, sequences) for name, sequences in held.items()}
+    return {name: write_hospital(folder / name, name, sequences) for name, sequences in held.items()}
 
 
 def study_of(tiny: SimpleNamespace, sites: tuple[str, ...], more: str = "") -> Study:
@@ -61,10 +62,10 @@ def play(tiny: SimpleNamespace, hospitals: dict[str, Path], study: Study, out: P
     return load_release(out / "run")
 
 
-@pytest.fixture
-def first(tiny: SimpleNamespace, hospitals: dict[str, Path], tmp_path: Path) -> Release:
+@pytest.fixture(scope="module")
+def first(parts: SimpleNamespace, hospitals: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Release:
     """What `a` and `b` released; `b` holds one sequence."""
-    return play(tiny, hospitals, study_of(tiny, ("a", "b")), tmp_path / "first", None)
+    return play(parts, hospitals, study_of(parts, ("a", "b")), tmp_path_factory.mktemp("first"), None)
 
 
 def test_a_late_hospital_is_taught_by_the_others_and_they_stay_as_they_were(tiny, hospitals, first, tmp_path):

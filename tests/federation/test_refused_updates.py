@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,11 +81,10 @@ SPOILT: dict[str, Callable[[], Spoil]] = {
 }
 
 
-@pytest.fixture
-def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Spoil], RunResult]:
+def player(parts: SimpleNamespace, consortium: Any) -> Callable[..., RunResult]:
     """Return a function that runs four sites of which `d` spoils what it sends."""
     for number, name in enumerate("abcd"):
-        tiny.consortium.add(name, 2 + number % 2, [T1, T2] if number % 2 else [T2], shift=0.1 * number)
+        consortium.add(name, 2 + number % 2, [T1, T2] if number % 2 else [T2], shift=0.1 * number)
     deliver = InProcessGrid._deliver
 
     def run(where: str, spoil: Spoil, **more: Any) -> RunResult:
@@ -97,21 +97,34 @@ def play(tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
                 reply.content = wrap(spoil(content))
             return reply
 
-        monkeypatch.setattr(InProcessGrid, "_deliver", hostile)
-        for state in tiny.consortium.root.glob("sites/*/work/state"):
+        for state in consortium.root.glob("sites/*/work/state"):
             state.rename(state.with_name(f"state-before-{where}"))
-        study = more.pop("study", tiny.make_study(["a", "b", "c", "d"]))
-        result: RunResult = tiny.consortium.run(study, where=where, **more)
+        study = more.pop("study", parts.make_study(["a", "b", "c", "d"]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(InProcessGrid, "_deliver", hostile)
+            result: RunResult = consortium.run(study, where=where, **more)
         return result
 
     return run
 
 
+@pytest.fixture
+def play(tiny: SimpleNamespace) -> Callable[..., RunResult]:
+    """`player`, on sites of the test's own."""
+    return player(tiny, tiny.consortium)
+
+
+@pytest.fixture(scope="module")
+def without(parts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """The run in which `d` sends nothing."""
+    return player(parts, parts.consortium_at(tmp_path_factory.mktemp("without")))("without", silent)
+
+
 @pytest.mark.parametrize("code", SPOILT)
 def test_a_refused_site_is_named_and_the_release_is_that_of_a_run_without_it(
-    code: str, play: Callable[[str, Spoil], RunResult]
+    code: str, without: RunResult, play: Callable[[str, Spoil], RunResult]
 ) -> None:
-    without, spoilt = play("without", silent), play("spoilt", SPOILT[code]())
+    spoilt = play("spoilt", SPOILT[code]())
     assert spoilt.status == "complete" and spoilt.release_digest == without.release_digest
     expected = ["data", "replayed", "replayed"] if code == "replayed" else [code] * 3
     assert [(fault.site, fault.code) for fault in spoilt.faults] == [("d", each) for each in expected]
@@ -151,9 +164,8 @@ class TableStep:
         return {STATISTICS: 1}
 
 
-@pytest.mark.parametrize("value", [100.0, 1e308])
 def test_a_table_of_validation_patients_that_is_none_costs_the_others_nothing(
-    value: float, play: Callable[..., RunResult], tiny: SimpleNamespace
+    play: Callable[..., RunResult], tiny: SimpleNamespace
 ) -> None:
     def build(stage: Stage, *given: Any) -> torch.nn.Module:
         return ValidationTable() if stage is Stage.CALIBRATION else tiny.build(stage, *given)
@@ -161,7 +173,7 @@ def test_a_table_of_validation_patients_that_is_none_costs_the_others_nothing(
     def builder(stage: Stage) -> Any:
         return (lambda model, _: TableStep(model)) if stage is Stage.CALIBRATION else tiny.linear_step()(stage)
 
-    def spoil(content: RecordDict) -> RecordDict:
+    def spoil(value: float, content: RecordDict) -> RecordDict:
         if "statistics.scores" not in content[UPDATE]:
             return content
         return changed(content, "statistics.decisions", lambda table: value * torch.ones_like(table))
@@ -173,13 +185,17 @@ def test_a_table_of_validation_patients_that_is_none_costs_the_others_nothing(
     identifier = "rounds = 1\nlocal_steps = 1\nvalidation_fraction = 0.2"
     study = tiny.make_study(["a", "b", "c", "d"], stages__identifier=identifier, **stages)
     more = {"study": study, "bench": Bench(build, builder, torch.device("cpu"))}
-    without, spoilt = play("without", silent_then, **more), play("spoilt", spoil, **more)
-    assert spoilt.status == "complete" and spoilt.release_digest == without.release_digest
-    assert [(fault.site, fault.code) for fault in spoilt.faults] == [("d", "out-of-range")]
-    facts = load_release(spoilt.release).manifest.identifier
-    assert facts is not None and facts.fitted and facts.validation == {"a": 2, "b": 2, "c": 2}
+    without = play("without", silent_then, **more)
+    for value in (100.0, 1e308):
+        spoilt = play(f"spoilt-{value}", partial(spoil, value), **more)
+        assert spoilt.status == "complete" and spoilt.release_digest == without.release_digest
+        assert [(fault.site, fault.code) for fault in spoilt.faults] == [("d", "out-of-range")]
+        facts = load_release(spoilt.release).manifest.identifier
+        assert facts is not None and facts.fitted and facts.validation == {"a": 2, "b": 2, "c": 2}
 
 
-def test_an_honest_site_of_the_same_consortium_does_count(play: Callable[[str, Spoil], RunResult]) -> None:
-    without, honest = play("without", silent), play("honest", lambda content: content)
+def test_an_honest_site_of_the_same_consortium_does_count(
+    without: RunResult, play: Callable[[str, Spoil], RunResult]
+) -> None:
+    honest = play("honest", lambda content: content)
     assert honest.faults == () and honest.release_digest != without.release_digest

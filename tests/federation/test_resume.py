@@ -40,25 +40,32 @@ CUTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def undisturbed(parts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a run over the same sites leaves that nothing interrupts."""
+    found: dict[str, str] = parts.fingerprint(parts.two_sites(tmp_path_factory.mktemp("whole")).run(two_stages(parts)))
+    return found
+
+
 @pytest.mark.parametrize("name", CUTS)
-def test_a_resumed_run_leaves_the_same_bytes(name: str, consortium: Any, tiny: SimpleNamespace) -> None:
+def test_a_resumed_run_leaves_the_same_bytes(
+    name: str, consortium: Any, tiny: SimpleNamespace, undisturbed: dict[str, str]
+) -> None:
     study, cut = two_stages(tiny), CUTS[name]
-    undisturbed = tiny.fingerprint(consortium.run(study, where="undisturbed"))
 
     def strike(event: Any) -> None:
         if cut(event):
             raise PowerCutError
 
-    for path in consortium.root.glob("sites/*/work/state"):
-        path.rename(path.with_name("state-of-the-undisturbed-run"))
     with pytest.raises(PowerCutError):
         consortium.run(study, where="cut", on_event=strike)
     assert tiny.fingerprint(consortium.run(study, where="cut", resume=True)) == undisturbed
 
 
-def test_a_run_that_was_cut_again_and_again_leaves_the_same_bytes(consortium: Any, tiny: SimpleNamespace) -> None:
+def test_a_run_that_was_cut_again_and_again_leaves_the_same_bytes(
+    consortium: Any, tiny: SimpleNamespace, undisturbed: dict[str, str]
+) -> None:
     study = two_stages(tiny)
-    undisturbed = tiny.fingerprint(consortium.run(study, where="undisturbed"))
 
     def strike(event: Any) -> None:
         if isinstance(event, RoundFinished):

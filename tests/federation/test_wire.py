@@ -18,9 +18,11 @@ from common.parcel import unwrap
 from common.records import EARLIER, GLOBAL, WireError, declare, pack_tensors
 from common.sequences import Domain, Sequence, with_twins
 from common.settings.wire import Wire
+from common.study import Study
 from common.wire.selection import coding_of
 from server.downlink import Downlink
 from server.events import RoundFinished, RoundStarted, SiteAnswered
+from server.result import RunResult
 from simulations.grid import InProcessGrid
 
 CODED = {"lossless": "", "bf16": 'down = "bf16"\nup = "bf16"', "int8": 'down = "bf16"\nup = "int8"'}
@@ -158,12 +160,21 @@ def test_a_site_holds_one_state_and_no_more(consortium: Any, tiny: SimpleNamespa
     assert len(held) == 1 + 5  # the released generator; shared, three images, its own twin
 
 
+LONG = "rounds = 8\nlocal_steps = 3\nema_decay = 0.0"
+
+
+@pytest.fixture(scope="module")
+def exact(parts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """What a lossless wire learns."""
+    result: RunResult = parts.two_sites(tmp_path_factory.mktemp("exact")).run(parts.make_study(stages__generator=LONG))
+    return result
+
+
 @pytest.mark.parametrize("name", ["bf16", "int8"])
-def test_a_coded_wire_learns_what_a_lossless_one_does(name: str, consortium: Any, tiny: SimpleNamespace) -> None:
-    rounds = "rounds = 8\nlocal_steps = 3\nema_decay = 0.0"
-    exact = consortium.run(tiny.make_study(stages__generator=rounds), where="exact")
-    lose_state(consortium)
-    coded = consortium.run(tiny.make_study(stages__generator=rounds, wire=CODED[name]), where="coded")
+def test_a_coded_wire_learns_what_a_lossless_one_does(
+    name: str, exact: RunResult, consortium: Any, tiny: SimpleNamespace
+) -> None:
+    coded = consortium.run(tiny.make_study(stages__generator=LONG, wire=CODED[name]))
     begun = records(exact.out)[0]["metrics"]["training.loss"]
     ends = [records(each.out)[-1]["metrics"]["training.loss"] for each in (exact, coded)]
     assert abs(ends[0] - ends[1]) < 0.02 * begun and ends[1] < 0.5 * begun
@@ -171,10 +182,18 @@ def test_a_coded_wire_learns_what_a_lossless_one_does(name: str, consortium: Any
         assert torch.allclose(final(coded.out)[tensor_name].double(), tensor.double(), atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["bf16", "int8"])
+@pytest.fixture(scope="module", params=["bf16", "int8"])
+def coded(
+    request: pytest.FixtureRequest, parts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Study, dict[str, torch.Tensor]]:
+    """A study over each coded wire, and what its run leaves that nothing interrupts."""
+    study = parts.make_study(stages__generator="rounds = 4\nlocal_steps = 2", wire=CODED[request.param])
+    return study, final(parts.two_sites(tmp_path_factory.mktemp("undisturbed")).run(study).out)
+
+
 @pytest.mark.parametrize("struck", [RoundStarted, SiteAnswered])
 def test_a_repeated_round_sends_the_same_bytes_and_makes_good_no_rounding_twice(
-    name: str, struck: type, consortium: Any, tiny: SimpleNamespace
+    coded: tuple[Study, dict[str, torch.Tensor]], struck: type, consortium: Any
 ) -> None:
     class PowerCutError(Exception):
         pass
@@ -183,12 +202,10 @@ def test_a_repeated_round_sends_the_same_bytes_and_makes_good_no_rounding_twice(
         if isinstance(event, struck) and event.round == 3 and getattr(event, "site", "b") == "b":
             raise PowerCutError
 
-    study = tiny.make_study(stages__generator="rounds = 4\nlocal_steps = 2", wire=CODED[name])
-    undisturbed = final(consortium.run(study, where="undisturbed").out)
-    lose_state(consortium)
+    study, undisturbed = coded
     with pytest.raises(PowerCutError):
-        consortium.run(study, where="cut", on_event=strike)
-    resumed = final(consortium.run(study, where="cut", resume=True).out)
+        consortium.run(study, on_event=strike)
+    resumed = final(consortium.run(study, resume=True).out)
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 

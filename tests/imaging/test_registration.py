@@ -53,18 +53,12 @@ def test_a_moved_and_resampled_image_is_carried_back(head, moved):
     assert error_mm(found.matrix, truth, brain, affine) < 1.5
 
 
-def test_an_image_lies_on_itself(head):
+def test_an_image_lies_on_itself_and_two_runs_give_the_same_transform(head):
     image, brain, affine = head
-    found = register_rigid(image, affine, image, affine, brain)
+    found, again = (register_rigid(image, affine, image, affine, brain) for _ in range(2))
     assert found.angle_deg < 0.3
     assert np.linalg.norm(found.matrix[:3, 3]) < 0.5
-
-
-def test_two_runs_give_the_same_transform(head, moved):
-    image, brain, affine = head
-    moving = moved((2, 2, 2), (1, 2, 3)) @ affine
-    one, two = (register_rigid(image, affine, other_contrast(image), moving, brain).matrix for _ in range(2))
-    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(found.matrix, again.matrix)
 
 
 def test_images_without_a_common_place_are_refused(monkeypatch: pytest.MonkeyPatch, head):

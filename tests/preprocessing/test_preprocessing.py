@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from client.data.cache import LabelKind
+from client.data.cache import CachedCase, LabelKind
 from client.data.catalog import CatalogCase, scan_folder
 from client.data.preprocessing import PrepareSettings, digest_of, prepare_case, prepare_cases
 from client.imaging.intensity import PRE_CONTRAST_SHARE, GreyScale
@@ -29,61 +29,79 @@ def hospital(tiny_cohort) -> Path:
     return tiny_cohort.sites / "hospital-a"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def case(hospital: Path) -> CatalogCase:
     return max(scan_folder(hospital).cases, key=lambda case: len(case.images))
 
 
-def test_a_case_becomes_slices_on_the_study_grid(case: CatalogCase, tmp_path: Path):
-    cached = prepare_case(case, SETTINGS, tmp_path)
-    assert cached.brain().shape[1:] == GRID.shape
-    assert set(cached.sequences) == set(case.images)
-    np.testing.assert_allclose(np.linalg.norm(cached.affine[:3, :3], axis=0), GRID.spacing_mm)
-    for sequence in cached.sequences:
-        image = cached.slices(sequence)
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def prepared(hospital: Path, cache: Path) -> tuple[CachedCase, ...]:
+    """All cases of the hospital, one after another, the bias field removed: what takes longest."""
+    return prepare_cases(scan_folder(hospital).cases, SETTINGS, cache).cases
+
+
+@pytest.fixture(scope="module")
+def whole(case: CatalogCase, prepared: tuple[CachedCase, ...]) -> CachedCase:
+    """`case`, prepared."""
+    (cached,) = (each for each in prepared if each.case == case.case)
+    return cached
+
+
+@pytest.fixture(scope="module")
+def quick(case: CatalogCase, tmp_path_factory: pytest.TempPathFactory) -> CachedCase:
+    """`case`, its bias field left alone."""
+    return prepare_case(case, QUICK, tmp_path_factory.mktemp("quick"))
+
+
+def test_a_case_becomes_slices_on_the_study_grid(case: CatalogCase, whole: CachedCase):
+    assert whole.brain().shape[1:] == GRID.shape
+    assert set(whole.sequences) == set(case.images)
+    np.testing.assert_allclose(np.linalg.norm(whole.affine[:3, :3], axis=0), GRID.spacing_mm)
+    for sequence in whole.sequences:
+        image = whole.slices(sequence)
         assert image.dtype == np.float32
         assert -1 <= image.min() <= image.max() <= 1
-        assert (image[cached.brain() == 0] == -1).all()
-    assert set(np.unique(cached.labels())) <= {0, 1, 2, 4}
-    assert (cached.labels() > 0).sum() > 0
-    assert 1.0 < cached.brain().sum() * np.prod(GRID.spacing_mm) * 1e-6 < 2.0
+        assert (image[whole.brain() == 0] == -1).all()
+    assert set(np.unique(whole.labels())) <= {0, 1, 2, 4}
+    assert (whole.labels() > 0).sum() > 0
+    assert 1.0 < whole.brain().sum() * np.prod(GRID.spacing_mm) * 1e-6 < 2.0
 
 
-def test_the_greys_of_the_brain_lie_where_the_table_puts_them(case: CatalogCase, tmp_path: Path):
-    cached = prepare_case(case, SETTINGS, tmp_path)
-    t1 = cached.slices(Sequence.T1)[cached.brain() > 0]
+def test_the_greys_of_the_brain_lie_where_the_table_puts_them(whole: CachedCase):
+    t1 = whole.slices(Sequence.T1)[whole.brain() > 0]
     assert 60 < np.median((t1 + 1) * 127.5) < 140
-    assert GreyScale(**cached.greys["T1"]).shift == 99
+    assert GreyScale(**whole.greys["T1"]).shift == 99
 
 
-def test_by_the_pre_contrast_maximum_t1gd_has_the_scale_of_its_t1(case: CatalogCase, tmp_path: Path):
+def test_by_the_pre_contrast_maximum_t1gd_has_the_scale_of_its_t1(case: CatalogCase, quick: CachedCase, tmp_path: Path):
     settings = PrepareSettings(grid=GRID, n4=False, t1_scaling="pre-contrast-maximum")
     cached = prepare_case(case, settings, tmp_path)
-    plain = prepare_case(case, QUICK, tmp_path)
-    assert cached.greys["T1Gd"] == cached.greys["T1"] != plain.greys["T1"]
+    assert cached.greys["T1Gd"] == cached.greys["T1"] != quick.greys["T1"]
     inside = cached.brain() > 0
     assert (cached.slices(Sequence.T1)[inside].max() + 1) / 2 == pytest.approx(PRE_CONTRAST_SHARE, abs=1e-5)
-    assert np.array_equal(cached.slices(Sequence.FLAIR), plain.slices(Sequence.FLAIR))
+    assert np.array_equal(cached.slices(Sequence.FLAIR), quick.slices(Sequence.FLAIR))
     images = {sequence: path for sequence, path in case.images.items() if sequence is not Sequence.T1}
     alone = prepare_case(dataclasses.replace(case, images=images), settings, tmp_path)
     assert alone.slices(Sequence.T1GD).max() == pytest.approx(2 * PRE_CONTRAST_SHARE - 1, abs=1e-5)
 
 
-def test_a_second_run_does_nothing(hospital: Path, tmp_path: Path):
-    cases = scan_folder(hospital).cases
-    first = prepare_cases(cases, SETTINGS, tmp_path)
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    second = prepare_cases(cases, SETTINGS, tmp_path)
-    assert [c.path for c in first.cases] == [c.path for c in second.cases]
-    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+def test_a_second_run_does_nothing(hospital: Path, prepared: tuple[CachedCase, ...], cache: Path):
+    stamps = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    second = prepare_cases(scan_folder(hospital).cases, SETTINGS, cache)
+    assert [c.path for c in prepared] == [c.path for c in second.cases]
+    assert stamps == {path: path.stat().st_mtime_ns for path in cache.iterdir()}
 
 
-def test_processes_side_by_side_give_the_same_bytes(hospital: Path, tmp_path: Path):
+def test_processes_side_by_side_give_the_same_bytes(hospital: Path, prepared: tuple[CachedCase, ...], tmp_path: Path):
     cases = scan_folder(hospital).cases[:2]
-    alone = prepare_cases(cases, SETTINGS, tmp_path / "one")
     seen: list[tuple[int, int]] = []
-    together = prepare_cases(cases, SETTINGS, tmp_path / "two", workers=2, on_case=lambda d, t: seen.append((d, t)))
-    assert [c.path.read_bytes() for c in alone.cases] == [c.path.read_bytes() for c in together.cases]
+    together = prepare_cases(cases, SETTINGS, tmp_path, workers=2, on_case=lambda d, t: seen.append((d, t)))
+    assert [c.path.read_bytes() for c in prepared[:2]] == [c.path.read_bytes() for c in together.cases]
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -104,7 +122,7 @@ def test_a_broken_case_is_named_and_the_others_go_on(hospital: Path, case: Catal
     broken = tmp_path / "t1.nii.gz"
     broken.write_bytes(case.images[Sequence.T1].read_bytes()[:4000])
     bad = dataclasses.replace(case, case="bad", images={Sequence.T1: broken})
-    outcome = prepare_cases([bad, case], SETTINGS, tmp_path / "cache")
+    outcome = prepare_cases([bad, case], QUICK, tmp_path / "cache")
     assert [c.case for c in outcome.cases] == [case.case]
     assert "truncated or damaged" in outcome.failures["bad"]
     assert not list((tmp_path / "cache").glob(".*"))
@@ -122,7 +140,9 @@ def test_four_dimensional_and_empty_scans_are_refused(case: CatalogCase, tmp_pat
         assert words in reason
 
 
-def test_whole_tumour_labels_stay_one_and_enhancing_threes_become_four(case: CatalogCase, tmp_path: Path):
+def test_whole_tumour_labels_stay_one_and_enhancing_threes_become_four(
+    case: CatalogCase, quick: CachedCase, tmp_path: Path
+):
     whole = prepare_case(dataclasses.replace(case, label_kind=LabelKind.WHOLE), QUICK, tmp_path)
     assert set(np.unique(whole.labels())) <= {0, 1}
     image = nib.load(case.labels)
@@ -130,8 +150,7 @@ def test_whole_tumour_labels_stay_one_and_enhancing_threes_become_four(case: Cat
     path = tmp_path / "seg.nii.gz"
     nib.save(nib.Nifti1Image(np.where(values == 4, 3, values).astype(np.uint8), image.affine), path)
     threes = prepare_case(dataclasses.replace(case, labels=path, et_label=3), QUICK, tmp_path)
-    fours = prepare_case(case, QUICK, tmp_path)
-    np.testing.assert_array_equal(threes.labels(), fours.labels())
+    np.testing.assert_array_equal(threes.labels(), quick.labels())
 
 
 def test_a_brain_larger_than_the_grid_is_refused(case: CatalogCase, tmp_path: Path):
@@ -215,11 +234,13 @@ def test_the_finest_sequence_is_the_reference_where_flair_is_much_coarser(case: 
     assert cached.native["reference"] == "T1"
 
 
+@pytest.mark.slow
 def test_the_brain_of_a_phantom_with_a_skull_is_found(tmp_path: Path):
     from simulations.phantom.cohort import write_cohort
     from simulations.scenario import load_scenario
 
     scenario = load_scenario("three-hospitals")
+    scenario = scenario.model_copy(update={"sites": scenario.sites[:1]})
     cohort = write_cohort(tmp_path, scenario, patients=1, seed=3, spacing_mm=4.0, with_skull=True)
     (folder,) = (cohort.truth / "hospital-a").iterdir()
     case = CatalogCase(case="head", patient="head", images={Sequence.FLAIR: folder / "FLAIR.nii.gz"})

@@ -21,7 +21,7 @@ MASKS = {Sequence.T1: "t1", Sequence.T1GD: "t1c", Sequence.T2: "t2", Sequence.FL
 @pytest.fixture(scope="module")
 def head(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CatalogCase, CachedCase]:
     (case,) = scan_folder(real_data / "site-c").cases
-    return case, prepare_case(case, PrepareSettings(), tmp_path_factory.mktemp("cache"))
+    return case, prepare_case(case, PrepareSettings(n4=False), tmp_path_factory.mktemp("cache"))
 
 
 def reference_mask(real_data: Path, sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:

@@ -65,8 +65,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(place):
-    """The run as `make demo` does it: sites in processes of their own."""
-    return run(RunSettings(place / "toy.toml", place / "out", patients=3, workers=2))
+    """The run, its sites one after another in this process."""
+    return run(RunSettings(place / "toy.toml", place / "out", patients=3))
 
 
 def test_a_run_leaves_all_that_the_guide_names(finished, place):
@@ -117,11 +117,11 @@ def test_what_is_only_for_phantoms_is_refused_beside_real_scans(place):
 
 
 @pytest.mark.slow
-def test_sites_one_after_another_in_one_process_give_the_same_weights(finished, place):
-    shutil.copytree(place / "out" / "phantom", place / "alone" / "phantom")
-    run(RunSettings(place / "toy.toml", place / "alone", patients=3, workers=1))
+def test_sites_in_processes_of_their_own_as_in_the_demo_give_the_same_weights(finished, place):
+    shutil.copytree(place / "out" / "phantom", place / "apart" / "phantom")
+    run(RunSettings(place / "toy.toml", place / "apart", patients=3, workers=2))
     for stage in load_study(place / "toy.toml").stages.released:
-        here, there = (place / name / "release" / f"{stage}.safetensors" for name in ("out", "alone"))
+        here, there = (place / name / "release" / f"{stage}.safetensors" for name in ("out", "apart"))
         assert here.read_bytes() == there.read_bytes(), stage
 
 
