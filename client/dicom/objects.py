@@ -30,7 +30,7 @@ LARGEST_BYTES = 2**30
 """No object of several is larger."""
 
 MOST_HEADER_BYTES = 16 * 2**20
-"""Read of one object's header; scanners write about ten kilobytes a frame. The worst header fills 170 times its bytes."""
+"""Read of one object's header; scanners write about ten kilobytes a frame. The worst fills 170 times its bytes."""
 
 MOST_FRAMES = 4096
 META_BYTES = 65_536
