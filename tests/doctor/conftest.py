@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import stat
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -191,8 +190,6 @@ def template(tmp_path_factory: pytest.TempPathFactory, some_scans: Path) -> Iter
         made = Hospital(world, gateway, machine(folder / "machine"))
         made.says("policy.epsilon_budget = 8.0")
         place.work.mkdir()
-        for private in (place.work, place.key.parent):
-            private.chmod(stat.S_IRWXU)
         made.approve()
         yield made
 

@@ -147,6 +147,9 @@ def test_a_locale_without_utf_8_is_warned_of(hospital: Hospital, monkeypatch: py
 
 def test_an_open_workdir_and_keys_are_closed(hospital: Hospital) -> None:
     hospital.site.work.chmod(0o755)
+    assert hospital.ask("private-folders").mark is Mark.PASS  # the folder above it lets nobody in, as `init` made it
+    hospital.site.folder.chmod(0o755)
+    hospital.site.key.parent.chmod(0o700)
     found = hospital.ask("private-folders")
     assert (found.mark, found.code, found.figures) == (Mark.WARN, "open-folder", {"folders": 1})
     assert f"chmod 700 {hospital.site.work}" in found.remedy

@@ -20,13 +20,18 @@ TRY = "doctor.tried"
 def private(around: Surroundings) -> Finding:
     """Whether workdir and keys are the owner's alone."""
     site, config = around.site, around.config
-    folders = (site.key.parent, config.workdir)
-    open_ones = [each for each in folders if each.is_dir() and each.stat().st_mode & OTHERS]
+    open_ones = [each for each in (site.key.parent, config.workdir) if _is_open(each, site.folder)]
     if not open_ones:
         return passed("keys and workdir are their owner's alone")
     what = f"other users can look into {', '.join(map(str, open_ones))}"
     remedy = f"chmod 700 {' '.join(map(str, open_ones))}; slices of patients lie in workdir"
     return warned("open-folder", what, remedy, folders=len(open_ones))
+
+
+def _is_open(folder: Path, above: Path) -> bool:
+    """Return whether others can look into `folder`; where it lies below `above`, that one may keep them out too."""
+    within = [place for place in (folder, *folder.parents) if place == folder or place.is_relative_to(above)]
+    return folder.is_dir() and all(place.stat().st_mode & OTHERS for place in within)
 
 
 def writing(around: Surroundings) -> Finding:
