@@ -49,14 +49,14 @@ required = ["hospital-a"]
 """
 STAGE = """
 [stages.{name}]
-rounds = 1
-local_steps = 1
+rounds = 2
+local_steps = 2
 batch_size = 2
 """
 
 
 def small_study(sites: tuple[str, ...] = ("hospital-a", "hospital-b"), start_from: str = "") -> str:
-    """Return a study of one round of one step a stage; an identifier would need a segmenter that finds tumours."""
+    """Return a study of two rounds of two steps a stage; an identifier would need a segmenter that finds tumours."""
     text = SMALL.replace('["hospital-a", "hospital-b"]', json.dumps(sites))
     for stage in ("synthesiser", "segmenter", "generator"):
         text += STAGE.format(name=stage)
