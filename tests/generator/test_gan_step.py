@@ -205,6 +205,6 @@ def test_the_step_is_deterministic(make_store, make_study, domains):
 def test_learning_the_negative_beats_copying(make_store, make_study, domains):
     store = make_store(BOTH, BOTH)
     step = step_on(store, make_study("use"), domains)
-    fit(step, batches(step, 60), lambda number, losses: None)
+    fit(step, batches(step, 20), lambda number, losses: None)
     scores = step.evaluate(store)
     assert scores["mae"].value < 0.6 * scores["mae_copy"].value
