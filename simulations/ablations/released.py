@@ -31,7 +31,7 @@ class SamplerSettings:
     Attributes:
         release: folder of the release.
         out: folder for phantoms, results and `tables.md`.
-        patients: phantoms a site; the study's `holdout_fraction` of them is measured, the rest trains the encoder.
+        patients: phantoms a site; half of them are measured, the others train the encoder.
         workers: processes that draw and prepare phantoms.
     """
 
@@ -52,7 +52,8 @@ def compare_samplers(settings: SamplerSettings, advance: Callable[[int, int], No
     release = load_release(settings.release)
     if missing := [stage.value for stage in NEEDED if stage not in release.stages]:
         raise ReleaseError(f"{release.path}: holds no {', '.join(missing)}; train a study with these stages")
-    study = release.study
+    data = release.study.data.model_copy(update={"holdout_fraction": 0.5})  # the release has seen none of them
+    study = release.study.model_copy(update={"data": data})
     advance(0, len(SAMPLERS))
     scenario, seed = scenario_of(COHORT, settings.patients), COHORT_SEED_OFFSET + study.seed
     phantoms = open_phantoms(study, scenario, settings.out / "cohort", seed, settings.workers, _silent)
