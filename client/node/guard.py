@@ -3,6 +3,9 @@
 Flower's own would unpack the bundle, put it before everything else on the search path, and run it. Here the functions
 by which it does so are replaced, before it is called, by ones that look at the bundle and load what is installed. Where
 Flower has not all of them, nothing runs at all.
+
+What brings torch along is imported inside functions: a task whose first heartbeat is not there within 30 s is lost, and
+a machine that is at work can take longer than that to begin.
 """
 
 from __future__ import annotations
@@ -10,24 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Message
 from flwr.supernode.runtime import run_clientapp as flower
 
-from client.answers.opened import OtherCodeError
-from client.answers.question import refuse
-from client.answers.site_file import SITE_KEY
-from client.app import app
 from client.config import load_site
-from client.consent.approvals import NotApprovedError, approved
+from client.node.supernode import SITE_KEY
 from client.node.verdict import Verdict, judge
-from client.privacy.audit_message import sole_subject
 from common import logs
 from common.errors import GliofedError
 from common.processes.handover import Handover
 from common.processes.stand_in import install_nothing, stand_in
 from common.sources import Shipped
 from common.study import code_version
+
+if TYPE_CHECKING:
+    from common.approval.study_plan import StudyPlan
 
 log = logs.logger("client.node.guard")  # also where it runs as __main__
 
@@ -38,10 +40,10 @@ class Guard:
     """Stands for the ClientApp of a bundle that it has only looked at.
 
     Args:
-        installed: the app that is installed here.
+        installed: the app that is installed here; None is the ClientApp of this code.
     """
 
-    def __init__(self, installed: App = app) -> None:
+    def __init__(self, installed: App | None = None) -> None:
         self._installed = installed
         self._shipped = Shipped("", same_code=False)
 
@@ -55,16 +57,21 @@ class Guard:
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Answer a message, by the installed app or by a code; no exception leaves, for Flower would send its text."""
+        from client.answers.question import refuse
+        from client.app import app
+
         try:
             verdict = self._judge(message, context)
         except Exception as error:  # of site.toml, or of a message that speaks of two studies
             return refuse(message, context, error, keep_plan=False)
         if verdict is Verdict.RUN:
-            return self._installed(message, context)
+            return (self._installed or app)(message, context)
         return refuse(message, context, self._refusal(verdict), keep_plan=verdict is Verdict.ASK)
 
     def _judge(self, message: Message, context: Context) -> Verdict:
-        plans = approved(load_site(Path(str(context.node_config[SITE_KEY]))).workdir)
+        from client.privacy.audit_message import sole_subject
+
+        plans = approved_at(load_site(Path(str(context.node_config[SITE_KEY]))).workdir)
         study = sole_subject(message.content).study_digest  # texts travel beside the parcel, so it stays wrapped
         if study is not None:
             plans = [plan for plan in plans if plan.study_digest == study][-1:]
@@ -74,6 +81,9 @@ class Guard:
         return verdict
 
     def _refusal(self, verdict: Verdict) -> GliofedError:
+        from client.answers.opened import OtherCodeError
+        from client.consent.approvals import NotApprovedError
+
         short = self._shipped.sha256[:12]
         if verdict is Verdict.OTHER_CODE:
             return OtherCodeError(
@@ -84,6 +94,13 @@ class Guard:
             f"no plan that is approved at this site names the bundle {short} and the run's configuration; see "
             "`gliofed-client plans`"
         )
+
+
+def approved_at(workdir: Path) -> list[StudyPlan]:
+    """Return the plans that a person approved, the newest approval last."""
+    from client.consent.approvals import approved
+
+    return approved(workdir)
 
 
 def stand_before(module: ModuleType, guard: Guard) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +127,7 @@ def test_a_broken_site_answers_a_code_and_no_text(site: SiteFolder) -> None:
 
 def test_an_approved_task_is_answered_by_the_installed_app(site: SiteFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = Shipped.of(build_bundle())
-    monkeypatch.setattr("client.node.guard.approved", lambda workdir: [Plan(shipped.sha256)])
+    monkeypatch.setattr("client.node.guard.approved_at", lambda workdir: [Plan(shipped.sha256)])
     guard = Guard(lambda message, context: Message(RecordDict(), reply_to=message))
     guard.look_at(build_bundle())
     assert not guard(question(), context_of(site)).content
@@ -141,7 +143,7 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
     sha256 = Shipped.of(build_bundle()).sha256
     runs = (("1", "one"), ("2", "one"), ("2", "two"))
     plans = [Plan(sha256, {"out": f"runs/{run}"}, study * 64) for study, run in runs]
-    monkeypatch.setattr("client.node.guard.approved", lambda workdir: plans)
+    monkeypatch.setattr("client.node.guard.approved_at", lambda workdir: plans)
     made = Guard(lambda message, context: Message(RecordDict(), reply_to=message))
     made.look_at(build_bundle())
     return made
@@ -171,6 +173,12 @@ def test_a_message_that_also_names_an_approved_study_is_not_answered_under_that_
 
 
 # ---- in the place of Flower's own
+
+
+@pytest.mark.parametrize("guard", ["client.node.guard", "server.hosting.guard"])
+def test_its_first_heartbeat_waits_for_nothing_heavy(guard: str) -> None:
+    code = f"import sys, {guard}; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_it_stands_where_the_pinned_flower_runs_bundles() -> None:
