@@ -36,7 +36,10 @@ Precision = Literal["bf16", "fp32"]
 
 
 class Grid(Frozen):
-    """The voxel grid of every site's cached slices: RAS+ axes, in-plane size (I, J), as many slices as needed."""
+    """The voxel grid of every site's cached slices: RAS+ axes, in-plane size (I, J), as many slices as needed.
+
+    Sides are multiples of 8, by which the networks of the papers' size halve; the tiny ones need 16.
+    """
 
     spacing_mm: tuple[float, float, float] = (2.4, 2.4, 4.0)
     shape: tuple[Positive, Positive] = (64, 80)
@@ -45,8 +48,8 @@ class Grid(Frozen):
     def _check(self) -> Self:
         if not all(0.2 <= step <= 10 for step in self.spacing_mm):
             raise ValueError("spacing_mm must lie in 0.2 … 10 mm on each axis")
-        if any(size % 16 or not 32 <= size <= 512 for size in self.shape):
-            raise ValueError("shape must be multiples of 16 between 32 and 512")
+        if any(size % 8 or not 32 <= size <= 512 for size in self.shape):
+            raise ValueError("shape must be multiples of 8 between 32 and 512, of 16 where the study's size is tiny")
         if any(size * step < 150 for size, step in zip(self.shape, self.spacing_mm, strict=False)):
             raise ValueError("shape x spacing_mm must cover at least 150 mm, or brains are cut off")
         return self
@@ -106,6 +109,8 @@ class Study(Frozen):
             raise ValueError("sites: a site is named twice")
         if len(set(self.sequences)) != len(self.sequences):
             raise ValueError("sequences: a sequence is named twice")
+        if self.size == "tiny" and any(side % 16 for side in self.grid.shape):
+            raise ValueError('grid: shape must be multiples of 16 where size is "tiny"; of 8 is enough for "paper"')
         if self.reference_site not in self.sites:
             raise ValueError(f"reference_site: {self.reference_site!r} is not among sites")
         if self.federation.quorum > len(self.sites):

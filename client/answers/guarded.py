@@ -9,10 +9,11 @@ from flwr.app import Context, Message, MessageType, RecordDict
 
 from client.answers.site_file import site_file
 from client.config import load_site
-from client.consent.approvals import require_approval
+from client.consent.approvals import NotApprovedError, approved_plan, require_same_approval
 from client.privacy.audit_message import Subject, note_message, sole_subject
 from client.privacy.outbound import code_of
 from client.stopping import refuse_if_stopped
+from common.approval.study_plan import StudyPlan
 from common.errors import GliofedError
 from common.logs import logger
 from common.parcel import unwrap, wrap
@@ -25,9 +26,11 @@ def guarded(message: Message, context: Context, work: Callable[[], RecordDict]) 
     """Do the work; whatever goes wrong is logged here in full and leaves as a code."""
     try:
         message.content = unwrap(message.content)
-        allow = partial(_allow_still, message, context, sole_subject(message.content))
+        subject = sole_subject(message.content)
+        begun = _approved_plan(context, subject)
         content = work()
-        note_message(load_site(site_file(context)).workdir, message, content, allow)
+        plan, allow = None if begun is None else begun.digest, partial(_allow_still, message, context, subject, begun)
+        note_message(load_site(site_file(context)).workdir, message, content, plan, allow)
     except Exception as error:
         if isinstance(error, GliofedError):
             log.warning("a message of the coordinator is answered with %s: %s", error.code, error)
@@ -37,11 +40,20 @@ def guarded(message: Message, context: Context, work: Callable[[], RecordDict]) 
     return Message(wrap(content), reply_to=message)
 
 
-def _allow_still(message: Message, context: Context, subject: Subject) -> None:
-    """Raise where consent was taken back, or the run stopped, while the answer was made: the answer stays here."""
+def _approved_plan(context: Context, subject: Subject) -> StudyPlan | None:
+    """Return the plan of the message's study that is approved now, None where there is none."""
+    try:
+        workdir = load_site(site_file(context)).workdir
+        return None if subject.study_digest is None else approved_plan(workdir, subject.study_digest)
+    except NotApprovedError:
+        return None
+
+
+def _allow_still(message: Message, context: Context, subject: Subject, begun: StudyPlan | None) -> None:
+    """Raise where consent was taken back or given to another plan, or the run stopped, while the answer was made."""
     config = load_site(site_file(context))
     if subject.study_digest is not None:
-        require_approval(config.workdir, config.policy, subject.study_digest)
+        require_same_approval(config.workdir, config.policy, subject.study_digest, begun)
     if subject.run is not None and message.metadata.message_type.partition(".")[0] != MessageType.QUERY:
         refuse_if_stopped(config.workdir, subject.run)
 

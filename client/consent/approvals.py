@@ -82,6 +82,16 @@ def require_approval(workdir: Path, policy: Policy, study_digest: str) -> StudyP
         raise
 
 
+def require_same_approval(workdir: Path, policy: Policy, study_digest: str, begun: StudyPlan | None) -> None:
+    """Raise NotApprovedError where the plan `begun`, under which work began, is not the one that is approved now."""
+    now = require_approval(workdir, policy, study_digest)
+    if now is not begun and (now is None or begun is None or now.digest != begun.digest):
+        raise NotApprovedError(
+            f"another plan of study {study_digest[:12]} was approved while this site was at work; what was made under "
+            "the one before stays here, and the next message is answered under the new one"
+        )
+
+
 def keep_approval(workdir: Path, signed: SignedPlan, by: str, at: datetime | None = None) -> Approval:
     """Write down that `by` approved a plan whose signature was verified; from here on it holds."""
     approval = Approval(signed=signed, approved_by=by, approved_at=at or datetime.now(UTC))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from client.privacy.audit_entry import FIRST, MAX_LINE_BYTES, AuditError, Entry, digest_of, read_entry
-from common.errors import GliofedError, PolicyError
+from common.errors import GliofedError
 from common.files import PRIVATE, make_folder, write_whole
 from common.records import Digest
 from common.settings.frozen import Frozen
@@ -59,13 +59,15 @@ class AuditLog:
                 it forbids can follow the entry of what made it forbid.
         Raises:
             AuditError: where the log cannot be written, or lines of it are lost.
-            PolicyError: what `allow` raises.
+            Exception: what `allow` raises, unchanged.
         """
-        try:
-            make_folder(self.folder)
-            with self._locked():
-                if allow is not None:
-                    allow()
+        with ExitStack() as held:
+            with self._telling():
+                make_folder(self.folder)
+                held.enter_context(self._locked())
+            if allow is not None:
+                allow()
+            with self._telling():
                 if not self.path.exists() and self._head() == Head():
                     self._keep(Head())
                 tail = self._tail(self._head())
@@ -73,10 +75,16 @@ class AuditLog:
                     note = f"a torn line of {len(tail.torn)} bytes was cut off, what it was of never left"
                     tail = Tail(self._write(tail.head, "healed", {"note": note})[1], b"")
                 return self._write(tail.head, kind, facts)[0]
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn what goes wrong with the log into an AuditError."""
+        try:
+            yield
         except OSError as error:
             raise self._broken(f"cannot be written ({error.strerror})") from None
         except GliofedError as error:
-            raise error if isinstance(error, PolicyError) else self._broken(str(error)) from None
+            raise error if isinstance(error, AuditError) else self._broken(str(error)) from None
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, the oldest first, each verified; see `verify`."""

@@ -11,7 +11,6 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from client.consent.approvals import NotApprovedError, approved_plan
 from client.privacy.audit import AuditLog
 from client.privacy.audit_entry import Entry, SentTensor, SentText
 from common.records import ANSWER, MAX_TEXT_BYTES, Answer, Digest, RunId, WireError, read_text, size_bytes
@@ -32,12 +31,17 @@ class Subject(BaseModel):
     round: int | None = None
 
 
-def note_message(workdir: Path, asked: Message, content: RecordDict, allow: Callable[[], None] | None = None) -> Entry:
+def note_message(
+    workdir: Path, asked: Message, content: RecordDict, plan: str | None = None, allow: Callable[[], None] | None = None
+) -> Entry:
     """Write down `content` as the answer to a message, before it leaves, unless `allow` raises in the last moment.
 
+    Args:
+        plan: digest of the plan under which it was made, None where none let anything out.
+        allow: see `AuditLog.append`.
     Raises:
         AuditError: where it cannot be written.
-        PolicyError: what `allow` raises.
+        Exception: what `allow` raises.
     """
     subject = subject_of(asked.content)
     return AuditLog(workdir).append(
@@ -48,7 +52,7 @@ def note_message(workdir: Path, asked: Message, content: RecordDict, allow: Call
         study=subject.study_digest,
         stage=subject.stage,
         round=subject.round,
-        plan=_plan_of(workdir, subject),
+        plan=plan,
         code=_code_of(content),
         tensors=tuple(sent for key, record in content.items() for sent in _tensors(key, record)),
         texts=tuple(sent for key, record in content.items() for sent in _texts(key, record)),
@@ -109,13 +113,6 @@ def _places(text: str) -> list[Any]:
     first = adverts[0] if isinstance(adverts, list) and adverts else None
     attempts = [tree.get("attempt"), first.get("attempt") if isinstance(first, dict) else None]
     return [tree, *(attempt for attempt in attempts if isinstance(attempt, dict))]
-
-
-def _plan_of(workdir: Path, subject: Subject) -> str | None:
-    try:
-        return None if subject.study_digest is None else approved_plan(workdir, subject.study_digest).digest
-    except NotApprovedError:
-        return None
 
 
 def _code_of(content: RecordDict) -> str | None:

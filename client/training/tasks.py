@@ -16,7 +16,7 @@ from torch import nn
 
 from client.allocator import keep_freed_memory
 from client.compilation import make_ready
-from client.consent.approvals import require_approval
+from client.consent.approvals import require_same_approval
 from client.data.dataset import CaseStore
 from client.limits import limit_gpu_memory
 from client.monitor import StepDone, report_step
@@ -248,7 +248,7 @@ def _fit(site: Site, task: Task, step: TrainingStep, settings: StageSettings, de
 
     def on_step(number: int, losses: dict[str, float]) -> None:
         refuse_if_stopped(site.workdir, task.run)
-        require_approval(site.workdir, site.policy, task.study_digest)
+        require_same_approval(site.workdir, site.policy, task.study_digest, site.approved)
         for name, value in losses.items():
             sums.setdefault(name, []).append(value)
         report_step(StepDone(site.name, task.stage, task.round, number, settings.local_steps, dict(losses)))

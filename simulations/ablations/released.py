@@ -30,7 +30,7 @@ class SamplerSettings:
 
     Attributes:
         release: folder of the release.
-        out: folder for phantoms, results and `tables.md`.
+        out: folder for phantoms, results and `samplers.md`.
         patients: phantoms a site; half of them are measured, the others train the encoder.
         workers: processes that draw and prepare phantoms.
     """
@@ -42,7 +42,7 @@ class SamplerSettings:
 
 
 def compare_samplers(settings: SamplerSettings, advance: Callable[[int, int], None]) -> str:
-    """Measure every sampler on the release's networks; return the table as Markdown, also left in `<out>/tables.md`.
+    """Measure every sampler on the release's networks; return the table as Markdown, also left in `<out>/samplers.md`.
 
     Raises:
         ReleaseError: the release lacks a stage that drawing or judging needs, or was changed.
@@ -65,8 +65,9 @@ def compare_samplers(settings: SamplerSettings, advance: Callable[[int, int], No
         chosen = contestant.sampling(*sampling)
         recall_or_measure(settings.out, trial, partial(measure_contestant, chosen, phantoms.subjects, encoder))
         advance(row + 1, len(SAMPLERS))
-    text = f"Release {release.digest}\n\n{tables(read_records(settings.out))}"
-    write_whole(settings.out / "tables.md", text.encode())
+    measured = [record for record in read_records(settings.out) if record.trial.part == PART]
+    text = f"Release {release.digest}\n\n{tables(measured)}"
+    write_whole(settings.out / "samplers.md", text.encode())
     return text
 
 

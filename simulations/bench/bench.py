@@ -33,7 +33,8 @@ class BenchSettings:
         turns: repetitions of each task; a case is drawn once.
         sampling_steps: of a case.
         case_slices: of a case; 0 leaves it out.
-        shape: instead of the size's own batch.
+        rows: slices of a training step, instead of the papers'.
+        shape: instead of the size's own batch; for tests.
     """
 
     stages: tuple[Stage, ...] = MEASURED
@@ -42,14 +43,16 @@ class BenchSettings:
     turns: int = 5
     sampling_steps: int = 10
     case_slices: int = 19
+    rows: int | None = None
     shape: BatchShape | None = None
 
     @property
     def command(self) -> str:
         """The command line that measures the same."""
+        batch = "" if self.rows is None else f" --batch {self.rows}"
         models = "" if self.stages == MEASURED else "".join(f" --model {stage}" for stage in self.stages)
         return (
-            f"gliofed-sim bench{models} --size {self.size} --device {self.device} --turns {self.turns} "
+            f"gliofed-sim bench{models} --size {self.size} --device {self.device} --turns {self.turns}{batch} "
             f"--steps {self.sampling_steps} --case-slices {self.case_slices} --out bench.json"
         )
 
@@ -104,6 +107,8 @@ def run_bench(settings: BenchSettings, on_turn: Listener, opener: Opener | None 
 
 def _job(settings: BenchSettings, stage: Stage, task: Task) -> Job:
     shape = settings.shape or SHAPES[settings.size][stage]
+    if settings.rows is not None:
+        shape = replace(shape, rows=settings.rows)
     return Job(stage, settings.size, task, "ours", shape, settings.device)
 
 

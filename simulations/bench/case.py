@@ -25,7 +25,7 @@ def case_of(model: nn.Module, slices: int, height: int, width: int, steps: int) 
     brain = np.broadcast_to(disc(height, width), (slices, height, width)).astype(np.uint8)
     greys = draw.uniform(-1, 1, (2, slices, height, width))
     condition = np.where(brain > 0, greys, -1).astype(np.float32)
-    plan = plan_of(SynthesiserStage(), steps)
+    plan = plan_of(SynthesiserStage(sampler="dpm"), steps)  # the one that needs few steps: docs/evidence/ablations.md
 
     def draw_case() -> None:
         hypotheses_volume(model, plan, condition, seed=1, brain=brain)

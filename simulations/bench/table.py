@@ -6,7 +6,7 @@ from simulations.bench.report import Measurement
 
 COLUMNS = (
     *("model", "task", "form", "batch", "million parameters", "GFLOP", "seconds (least–most)", "processor s"),
-    *("convolution peak", "memory GB", "counted GB", "times faster", "times less processor"),
+    *("convolution peak", "matrix peak", "memory GB", "counted GB", "times faster", "times less processor"),
 )
 
 
@@ -24,12 +24,17 @@ def row_of(measured: Measurement) -> list[str]:
         _number(measured.flops, 1e9),
         f"{seconds.median:.3g}{several}",
         f"{measured.processor_seconds.median:.3g}",
-        "-" if measured.convolution_share is None else f"{measured.convolution_share:.0%}",
+        _share(measured.convolution_share),
+        _share(measured.matrix_share),
         _number(measured.peak_memory_bytes, 1e9),
         _number(measured.counted_memory_bytes, 1e9),
         _number(measured.times_faster),
         _number(measured.times_less_processor),
     ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _number(value: float | None, unit: float = 1.0) -> str:

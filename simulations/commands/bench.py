@@ -53,6 +53,10 @@ def bench(
     ] = SizeChoice.TINY,
     device: Annotated[DeviceChoice, typer.Option(help="What is measured.")] = DeviceChoice.CPU,
     turns: Annotated[int, typer.Option(min=1, max=1000, help="Repetitions; a case is drawn once.")] = 5,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, show_default=False, help="Slices of a training step; default: the papers'."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps of a case.")] = 10,
     case_slices: Annotated[int, typer.Option(min=0, max=1000, help="Slices of a case; 0 leaves it out.")] = 19,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON instead of the table.")] = False,
@@ -67,7 +71,7 @@ def bench(
     from simulations.bench.workloads import MEASURED
 
     stages = tuple(stage for stage in MEASURED if not model or stage.value in model)
-    settings = BenchSettings(stages, size.value, device.value, turns, steps, case_slices)
+    settings = BenchSettings(stages, size.value, device.value, turns, steps, case_slices, batch)
     with console.progress("measuring") as advance:
         report = run_bench(settings, advance)
     write_whole(out, report.model_dump_json(indent=2).encode() + b"\n")

@@ -55,7 +55,7 @@ def ablate(
 
 def samplers(
     release: Annotated[Path, typer.Argument(show_default=False, help="Folder of a release of phantom hospitals.")],
-    out: Annotated[Path, typer.Option(show_default=False, help="Folder for phantoms, results and tables.md.")],
+    out: Annotated[Path, typer.Option(show_default=False, help="Folder for phantoms, results and samplers.md.")],
     patients: Annotated[int, typer.Option(min=4, max=10_000, help="Phantoms a site; half are measured.")] = 22,
     workers: WorkersOption = None,
 ) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from client.privacy.audit import AuditLog, Head
 from client.privacy.audit_entry import AuditError, Entry, read_entry
-from common.errors import PolicyError
+from common.errors import PolicyError, StudyError
 
 RUN = "0" * 16
 
@@ -263,4 +263,12 @@ def test_what_is_forbidden_in_the_last_moment_is_not_written_and_no_entry_follow
                 each.result()
         assert next(reversed(list(log.entries()))).kind == "revoked"
     with pytest.raises(PolicyError, match="nobody approved"):
+        log.append("message", allow, run=RUN, asked="train", code="ok")
+
+
+def test_what_the_last_question_raises_is_not_told_as_a_broken_log(log: AuditLog) -> None:
+    def allow() -> None:
+        raise StudyError("site.toml:3: unknown key")
+
+    with pytest.raises(StudyError, match=r"^site\.toml:3"):
         log.append("message", allow, run=RUN, asked="train", code="ok")

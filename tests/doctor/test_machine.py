@@ -155,6 +155,18 @@ def test_an_open_workdir_and_keys_are_closed(hospital: Hospital) -> None:
     assert f"chmod 700 {hospital.site.work}" in found.remedy
 
 
+@pytest.mark.parametrize("how", ["a link", "dots"])
+def test_a_workdir_elsewhere_is_not_closed_by_the_sites_folder(hospital: Hospital, tmp_path: Path, how: str) -> None:
+    elsewhere = hospital.site.folder.parent / "large-disk"
+    elsewhere.mkdir(mode=0o755)
+    if how == "a link":
+        shutil.rmtree(hospital.site.work)
+        hospital.site.work.symlink_to(elsewhere)
+    else:
+        hospital.says('workdir = "../large-disk"')
+    assert hospital.ask("private-folders").code == "open-folder"
+
+
 def test_a_workdir_that_cannot_be_written_to_is_told(hospital: Hospital) -> None:
     hospital.site.work.rename(hospital.site.folder / "before")
     hospital.site.work.touch()

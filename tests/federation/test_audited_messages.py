@@ -199,6 +199,39 @@ def test_what_is_taken_back_while_the_held_out_patients_are_scored_keeps_the_upd
     assert not any(set(content) - {ANSWER} for contents in sent.values() for content in contents)
 
 
+def test_an_update_made_under_a_plan_that_another_superseded_meanwhile_stays(
+    consortium: Any, tiny: SimpleNamespace, sent: dict[int, list[RecordDict]]
+) -> None:
+    study = tiny.make_study(**{"stages.generator": "rounds = 1\nlocal_steps = 3"})
+    plan = plan_of(study, tiny)
+    narrow = plan_of(study, tiny, metrics=("held_out.loss",))
+    approve(consortium, plan)
+    configs = {site: load_site(consortium.sites[site]) for site in "ab"}
+
+    def builder(stage: Stage) -> Any:
+        def build_step(model: Any, place: Any) -> Any:
+            made, config = tiny.linear_step()(stage)(model, place), configs[place.site_name]
+            score = made.evaluate
+
+            def scoring(store: Any) -> Any:
+                keep_approval(config.workdir, SignedPlan(plan=narrow, signature=""), "a person")
+                revoke_plan(config, plan.digest, note=f"superseded by {narrow.digest}")
+                return score(store)
+
+            made.evaluate = scoring
+            return made
+
+        return build_step
+
+    assert consortium.run(study, bench=replace(tiny.bench, step_builder=builder)).status == "failed"
+    for site in "ab":
+        entries = log_of(consortium, site)
+        assert [entry.kind for entry in entries[:2]] == ["message", "revoked"] and entries[0].plan == plan.digest
+        assert all((entry.code, entry.plan) == ("not-approved", None) for entry in entries[2:])
+        assert not any(entry.tensors or entry.metrics for entry in entries)
+    assert not any(set(content) - {ANSWER} for contents in sent.values() for content in contents)
+
+
 def test_an_error_with_a_path_and_a_patient_leaves_as_its_code_and_nothing_else(
     consortium: Any, tiny: SimpleNamespace, sent: dict[int, list[RecordDict]]
 ) -> None:

@@ -54,7 +54,8 @@ def test_folds_and_calibration_follow_from_their_family_and_are_not_released():
         (changed('["a", "b"]', '["a", "../b"]'), 2, "lower-case"),
         (changed("[federation]", 'sequences = ["T9"]\n[federation]'), 4, "T1"),
         (changed("[federation]", 'sequences = ["T1"]\n[federation]'), 9, "needs T1, T1Gd, T2 and FLAIR"),
-        (changed("[federation]", "[grid]\nshape = [60, 80]\n[federation]"), 4, "multiples of 16"),
+        (changed("[federation]", "[grid]\nshape = [60, 80]\n[federation]"), 4, "multiples of 8"),
+        (changed("[federation]", "[grid]\nshape = [72, 80]\n[federation]"), 4, "multiples of 16"),
         (changed("[stages.segmenter]", "[stages.identifier]"), 8, "needs [stages.synthesiser]"),
         (changed("rounds = 2", "learning_rate = nan"), 7, "finite"),
         (GOOD + "dimensions = 3\n", 8, "patch: a 3-D segmenter needs one"),
@@ -149,3 +150,8 @@ def test_the_code_version_names_the_release_and_the_sources():
     version, _, sources = code_version().partition("+")
     assert version.count(".") == 2
     assert len(sources) == 12
+
+
+def test_the_papers_slices_of_424_pixels_are_a_grid_at_the_papers_size():
+    text = changed('reference_site = "a"', 'reference_site = "a"\nsize = "paper"\ngrid.shape = [424, 424]')
+    assert parse_study(text).grid.shape == (424, 424)

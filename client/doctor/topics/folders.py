@@ -30,6 +30,7 @@ def private(around: Surroundings) -> Finding:
 
 def _is_open(folder: Path, above: Path) -> bool:
     """Return whether others can look into `folder`; where it lies below `above`, that one may keep them out too."""
+    folder, above = folder.resolve(), above.resolve()  # it may be a link to a larger disk
     within = [place for place in (folder, *folder.parents) if place == folder or place.is_relative_to(above)]
     return folder.is_dir() and all(place.stat().st_mode & OTHERS for place in within)
 
