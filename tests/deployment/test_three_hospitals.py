@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.config import load_site
 from common.identity.signing import SigningKey
+from common.identity.site_key import load_site_key
 from common.processes.ports import free_port, listens
-from common.processes.program import Program
 from server.consortium.folder import Consortium
 from tests.deployment.pages import ELSEWHERE, WALKS, due, lines
 from tests.deployment.test_whole_way import check_sent, finish
-from tests.deployment.walk import PAGES_RUN, Party, environment, wait_until
+from tests.deployment.walk import PAGES_RUN, Party, wait_until
 from tests.deployment.way import Way, fingerprint_in, make, page_lines, start
 from tests.identity.proxies import Proxy
 
@@ -66,6 +73,20 @@ def test_a_hospital_that_was_not_admitted_cannot_join_with_anothers_kit(way: Way
     stranger.type(init)
     shutil.copy(way.hospitals["hospital-a"].folder / "hospital-a.zip", tmp_path / "hospital-d.zip")
     assert "hospital-d" in stranger.type(join, answer=way.fingerprint, exit_code=5)
+    key = load_site_key(tmp_path / "gliofed" / "keys" / "site.key").private
+    assert isinstance(key, EllipticCurvePrivateKey)
+    node = Node(node_id=way.server.ask(*page_lines("consortium.md", "sites"))[0]["node"])
+    with FleetHttpClient.from_server_address(
+        f"localhost:{way.port}",
+        insecure=False,
+        root_certificates=Consortium(way.server.folder / "consortium").ca.read_bytes(),
+        interceptors=[NodeAuthHttpInterceptor(key, key.public_key())],
+    ) as client:
+        public = public_key_to_bytes(key.public_key())
+        with pytest.raises(httpx.HTTPStatusError, match="4"):
+            client.ActivateNode(ActivateNodeRequest(public_key=public, heartbeat_interval=30))
+        with pytest.raises(httpx.HTTPStatusError, match="401"):
+            client.PullMessages(PullMessagesRequest(node=node))
 
 
 def test_the_study_runs_to_a_signed_release(way: Way, proxy: Proxy) -> None:
@@ -182,18 +203,17 @@ def test_prometheus_sees_coordinator_and_hospital_with_the_configuration_that_is
 
 
 def start_prometheus(way: Way, role: str, port: int) -> str:
-    """Start Prometheus with a role's files of deploy/prometheus, and return its address."""
+    """Start Prometheus with a role's files of deploy/prometheus by the page's line, and return its address."""
     folder = make(way.folder / f"prometheus-{role}")
     shutil.copytree(DEPLOY / "prometheus", folder / "etc")
     config = folder / "etc" / f"{role}.yml"
     text = re.sub(r'"127\.0\.0\.1:\d+"', f'"127.0.0.1:{port}"', config.read_text())
     config.write_text(text.replace("15s", "1s"))
     own = free_port()
-    options = ("--config.file", str(config), "--storage.tsdb.path", str(folder / "data"))
-    command = ["prometheus", *options, "--web.listen-address", f"127.0.0.1:{own}"]
-    program = Program(f"prometheus-{role}", command, environment(), folder, folder / "log")
-    program.start()
-    way.stack.callback(program.end, grace_s=10.0)
+    (line,) = [line for line in lines("consortium.md") if line.startswith("prometheus ")]
+    place = {"deploy/prometheus/server.yml": str(config), "./figures": str(folder / "data")}
+    way.server.words |= place | {"127.0.0.1:9090": f"127.0.0.1:{own}"}
+    start(way.stack, way.server, line)
     wait_until(lambda: listens(own), "Prometheus listens")
     return f"http://127.0.0.1:{own}"
 
@@ -211,6 +231,8 @@ def test_every_other_command_of_the_pages_runs(way: Way) -> None:
         if line in due(WALK) - way.typed:
             at_server = line.startswith("gliofed-server")
             (way.server if at_server else way.hospitals["hospital-a"]).type(line)
+    sites = {site["name"]: site for site in way.server.ask(*page_lines("consortium.md", "sites"))}
+    assert sites["hospital-a"]["health"] == "revoked"
     assert due(WALK) <= way.typed
     assert not way.typed & ELSEWHERE.keys()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,12 +65,19 @@ def finish(way: Way, run: Path) -> None:
 
 
 def check_sent(way: Way, digest: str) -> None:
-    """Compare what left, decoded on its way, with the plan and with the audit logs, tensor by tensor."""
+    """Compare all that left, decoded on its way, with the plan and the audit logs: messages, tensors, texts, numbers."""
     plan = json.loads((way.server.folder / "consortium" / "plans" / f"{digest}.json").read_text())["plan"]
     nodes = {site["node"]: site["name"] for site in way.server.ask(*page_lines("consortium.md", "sites"))}
     assert way.recorder.pushed.paths <= {f"/v1/fleet/{call}" for call in ALLOWED_CALLS}
     sent: dict[str, list[tuple[str, ...]]] = {site: [] for site in way.sites}
+    texts: dict[str, list[str]] = {site: [] for site in way.sites}
+    numbers: dict[str, list[tuple[str, float]]] = {site: [] for site in way.sites}
+    messages = Counter(nodes[node] for node, _ in way.recorder.pushed.answers())
     for node, content in way.recorder.pushed.answers():
+        values = [value for record in content.config_records.values() for value in record.values()]
+        texts[nodes[node]] += [hashlib.sha256(str(value).encode()).hexdigest() for value in values]
+        for key, record in content.metric_records.items():
+            numbers[nodes[node]] += [(f"{key}/{name}", float(value)) for name, value in record.items()]
         for key, record in content.array_records.items():
             for name, array in record.items():
                 shape = tuple(array.shape)
@@ -89,6 +97,11 @@ def check_sent(way: Way, digest: str) -> None:
         assert sent[site], f"{site} sent nothing"
         assert sorted(sent[site]) == sorted(logged)
         assert {(name, dtype, shape) for _, name, dtype, shape, _ in sent[site]} <= planned
+        entries = [entry for entry in audited(hospital) if entry["kind"] == "message"]
+        assert messages[site] == len(entries)
+        assert sorted(texts[site]) == sorted(each["sha256"] for entry in entries for each in entry["texts"])
+        assert sorted(numbers[site]) == sorted(pair for entry in entries for pair in entry["metrics"].items())
+        assert numbers[site] and {name.partition("/")[2] for name, _ in numbers[site]} <= set(plan["metrics"])
 
 
 ALLOWED_CALLS = (
