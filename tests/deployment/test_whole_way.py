@@ -65,7 +65,7 @@ def finish(way: Way, run: Path) -> None:
 
 
 def check_sent(way: Way, digest: str) -> None:
-    """Compare all that left, decoded on its way, with the plan and the audit logs: messages, tensors, texts, numbers."""
+    """Compare what left, decoded on its way, with the plan and the audit logs: messages, tensors, texts, numbers."""
     plan = json.loads((way.server.folder / "consortium" / "plans" / f"{digest}.json").read_text())["plan"]
     nodes = {site["node"]: site["name"] for site in way.server.ask(*page_lines("consortium.md", "sites"))}
     assert way.recorder.pushed.paths <= {f"/v1/fleet/{call}" for call in ALLOWED_CALLS}
