@@ -88,6 +88,10 @@ class SynthesiserStage(StageSettings):
     `prediction`, `noise_schedule`, `diffusion_steps`, `sampler` concern the diffusion alone, `solver` the flow alone;
     `sampling_steps` are the sampler's or the solver's. `slices` = 7 is 2.5-D. With `target = "difference"` the network
     draws T1Gd - T1.
+
+    CBSI's published code trains otherwise than its paper, and settings say so: `ema_decay` = 0 (no moving average),
+    `learning_rate` = 1e-5, `weight_decay` = 0, `condition_dropout` = 0, `lesion_weight` = 0, `batch_size` = 2,
+    `sampling_steps` = 100. Its Adam betas (0.9, 0.99) and its network have none.
     """
 
     synthesiser: Literal["diffusion", "flow", "e2e"] = "diffusion"
