@@ -154,10 +154,10 @@ class ConditionalUNet(nn.Module):
 
     H and W must be multiples of 8 times the patch.
 
-    The paper's network. Its published code has another: weight-standardised convolutions with group norm and SiLU, linear
-    attention at every level, the tumour's head on the synthesis decoder, x_0 through tanh (ours is clamped as it is drawn).
-    None of that is a setting: releases of two networks could not be averaged, and no figure of the paper rests on it. The
-    bench holds that form, written anew, as the one to be faster than (`simulations/bench/plain_cbsi.py`).
+    The paper's network. Its published code has another: weight-standardised convolutions with group norm and SiLU,
+    linear attention at every level, the tumour's head on the synthesis decoder, x_0 through tanh (ours is clamped as it
+    is drawn). None of that is a setting; the bench holds that form, written anew, as the one to be faster than
+    (`simulations/bench/plain_cbsi.py`).
     """
 
     def __init__(
