@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from common.errors import StudyError
 from common.identity.certificates import Authority, days_left
 from server.consortium.folder import Consortium
+
+AN_HOUR = 1 / 24
+REMEDIES = {
+    "server": "run `gliofed-server renew`",
+    "authority": "begin the consortium anew with `gliofed-server init`, and let every site join it",
+}
+"""Certificate → what to do before it ends. No renewal can outlast the authority, which every kit pins."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A certificate on which sites rely, the `authority`'s or the `server`'s, and the days until it ends."""
+
+    certificate: str
+    days: float
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return REMEDIES[self.certificate]
 
 
 def renew(consortium: Consortium) -> None:
@@ -32,13 +53,13 @@ def certificate_days(consortium: Consortium) -> Mapping[str, float]:
     }
 
 
-def first_to_end(consortium: Consortium) -> float | None:
-    """Return the days until the first of those ends on which sites rely; None where neither can be read.
+def first_to_end(consortium: Consortium) -> Ending | None:
+    """Return the first to end of the certificates on which sites rely; None where neither can be read.
 
-    They are the authority's certificate, and the server's.
+    A server's certificate that was cut short by the authority's end ends with it: then the authority is the one.
     """
-    days = []
-    for path in (consortium.ca, consortium.server_certificate):
+    found = []
+    for name, path in (("authority", consortium.ca), ("server", consortium.server_certificate)):
         with suppress(StudyError):
-            days.append(days_left(path))
-    return min(days, default=None)
+            found.append(Ending(name, days_left(path)))
+    return min(found, key=lambda ending: ending.days + (ending.certificate == "server") * AN_HOUR, default=None)

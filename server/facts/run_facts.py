@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import GliofedError
 from common.records import NOT_APPROVED
@@ -17,6 +17,9 @@ from server.facts.site_in_run import SiteInRun, sites_in_run
 from server.journal import Journal, copies
 from server.journal.journal import FILE, NotBegunError
 from server.operation.steering import state_of
+
+if TYPE_CHECKING:
+    from server.consortium.renewal import Ending
 
 NOT_BEGUN, DAMAGED = "not-begun", "damaged"
 """States of a folder whose journal is not there yet, or cannot be read."""
@@ -81,6 +84,7 @@ class RunFacts:
         changed: when the journal was last written.
         certificate_days: until the first of the certificates ends on which the sites' connections stand; None where
             the run lies in no consortium's folder.
+        certificate: which one that is, the `authority`'s or the `server`'s.
     """
 
     name: str
@@ -110,6 +114,7 @@ class RunFacts:
     releases: tuple[str, ...] = ()
     changed: datetime | None = None
     certificate_days: float | None = None
+    certificate: str | None = None
 
     @property
     def over(self) -> bool:
@@ -174,6 +179,7 @@ def _facts(journal: Journal) -> RunFacts:
     noted = journal.noted_faults()
     failed = {each.site: each.code for each, _ in noted if (each.stage, each.round) == (stage, number)}
     stages = tuple(_progress(name, rounds, study.stages.of(name)) for name, rounds in records.items())
+    ending = _ending(journal.out)
     pace = _pace(records[stage] if stage is not None else [], flat)
     left = sum(each.rounds - each.done for each in stages)
     return RunFacts(
@@ -211,7 +217,8 @@ def _facts(journal: Journal) -> RunFacts:
         bytes_up=_sum(flat, "bytes_up"),
         releases=tuple(journal.releases()),
         changed=_changed(journal.out),
-        certificate_days=_certificate_days(journal.out),
+        certificate_days=None if ending is None else ending.days,
+        certificate=None if ending is None else ending.certificate,
     )
 
 
@@ -248,7 +255,7 @@ def _changed(out: Path) -> datetime | None:
     return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
-def _certificate_days(out: Path) -> float | None:
+def _ending(out: Path) -> Ending | None:
     from server.consortium.renewal import first_to_end
 
     consortium = consortium_of(out)

@@ -6,7 +6,10 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from common.errors import GliofedError
+from common.files import read_at_most
 from common.records import NOT_APPROVED
 from common.roster_file import load_roster
 from server.consortium.folder import Consortium
@@ -14,6 +17,9 @@ from server.consortium.revoked import load_revoked
 from server.facts.fleet import Fleet, NodeSeen, unknown_fleet
 from server.facts.run_facts import RunFacts, runs
 from server.facts.site_in_run import SiteInRun
+
+if TYPE_CHECKING:
+    from server.consortium.renewal import Ending
 
 EXPIRES_SOON_DAYS = 30.0
 
@@ -42,7 +48,8 @@ class SiteFacts:
         last_seen: when the SuperLink last heard it, or its last update came in; None where neither ever happened.
         certificate_days: until the first of the certificates ends on which its connection stands: the authority that
             it pins, the server's. Below zero where one has ended; None where none can be read.
-        code_version: of the last run that it answered; a site that has other code is refused as `other-code`.
+        code_version: of the last run that it answered, of its request before; a site that has other code is refused
+            as `other-code`.
         rounds: of all runs, to which it contributed.
         faults: of all runs.
         last_fault: code of the latest, with its run.
@@ -81,9 +88,22 @@ def sites(consortium: Consortium, fleet: Fleet = unknown_fleet) -> tuple[SiteFac
         numbers={name: entry.node for name, entry in admitted.items()},
         revoked=_revoked(consortium, admitted),
         nodes=fleet(),
+        requested={name: _requested(consortium, name, key) for name, key in keys.items()},
         played=runs(consortium),
-        certificate_days=first_to_end(consortium),
+        ending=first_to_end(consortium),
     )
+
+
+def _requested(consortium: Consortium, site: str, key: str | None) -> str | None:
+    """Return the version that the admitted request of a site names; None where no such request is kept."""
+    from common.identity.request import MAX_REQUEST, read_request
+
+    place = consortium.requests / f"{site}.json"
+    try:
+        request = read_request(read_at_most(place, MAX_REQUEST), str(place)) if place.is_file() else None
+    except GliofedError:
+        return None
+    return request.code_version if request is not None and request.public_key == key else None
 
 
 def _revoked(consortium: Consortium, admitted: Container[str]) -> dict[str, str]:
@@ -97,8 +117,9 @@ def facts_of_sites(
     numbers: Mapping[str, int],
     revoked: Mapping[str, str],
     nodes: Mapping[int, NodeSeen] | None,
+    requested: Mapping[str, str | None],
     played: Iterable[RunFacts],
-    certificate_days: float | None,
+    ending: Ending | None,
 ) -> tuple[SiteFacts, ...]:
     """Return one entry a site, by name.
 
@@ -107,8 +128,9 @@ def facts_of_sites(
         numbers: site → node, of the sites of the roster.
         revoked: site → a sentence, of those that were revoked.
         nodes: what the SuperLink says; None where it cannot be asked.
+        requested: site → the version that its request names.
         played: the runs.
-        certificate_days: until the first of the certificates ends.
+        ending: the first of the certificates to end.
     """
     known = list(played)
     found = []
@@ -116,7 +138,7 @@ def facts_of_sites(
         number = None if name in revoked else numbers[name]
         seen = None if nodes is None or number is None else nodes.get(number, NodeSeen("unregistered", None))
         past = _Past.of(name, known)
-        health, why = _health(revoked.get(name), certificate_days, seen, past)
+        health, why = _health(revoked.get(name), ending, seen, past)
         found.append(
             SiteFacts(
                 name=name,
@@ -124,8 +146,8 @@ def facts_of_sites(
                 node=number,
                 online=None if seen is None else seen.status == "online",
                 last_seen=max((at for at in (seen and seen.last_seen, past.answered) if at), default=None),
-                certificate_days=certificate_days,
-                code_version=past.code_version,
+                certificate_days=None if ending is None else ending.days,
+                code_version=past.code_version or requested.get(name),
                 rounds=past.rounds,
                 faults=past.faults,
                 last_fault=past.last_fault,
@@ -171,13 +193,13 @@ def _failing(run: RunFacts, site: SiteInRun) -> str:
 
 
 def _health(
-    revoked: str | None, certificate_days: float | None, seen: NodeSeen | None, past: _Past
+    revoked: str | None, ending: Ending | None, seen: NodeSeen | None, past: _Past
 ) -> tuple[Health, str]:
     """Return the gravest word that holds, and why."""
     if revoked is not None:
         return Health.REVOKED, revoked
-    if certificate_days is not None and certificate_days <= 0:
-        return Health.EXPIRED, "a certificate of its connection has ended; renew it"
+    if ending is not None and ending.days <= 0:
+        return Health.EXPIRED, f"the {ending.certificate}'s certificate has ended; {ending.remedy}"
     if seen is not None and seen.status != "online" and (seen.last_seen or past.answered):
         return (
             Health.SILENT,
@@ -185,8 +207,8 @@ def _health(
         )
     if past.failing is not None:
         return Health.FAILING, past.failing
-    if certificate_days is not None and certificate_days < EXPIRES_SOON_DAYS:
-        return Health.EXPIRING, f"a certificate of its connection ends in {certificate_days:.0f} days; renew it"
+    if ending is not None and ending.days < EXPIRES_SOON_DAYS:
+        return Health.EXPIRING, f"the {ending.certificate}'s certificate ends in {ending.days:.0f} days; {ending.remedy}"
     if seen is not None and seen.status != "online":
         return Health.NEW, "was admitted and has never connected; the site has to run `gliofed-client serve`"
     if seen is None:

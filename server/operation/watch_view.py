@@ -41,7 +41,7 @@ def picture(facts: RunFacts) -> RenderableType:
     parts.append(Text(headline(facts)))
     if facts.certificate_days is not None:
         style = "red" if facts.certificate_days < EXPIRES_SOON_DAYS else ""
-        parts.append(Text(certificates(facts.certificate_days), style=style))
+        parts.append(Text(certificates(facts.certificate_days, facts.certificate or "server"), style=style))
     if facts.of:
         parts.append(ProgressBar(total=facts.of, completed=facts.done, width=60))
     table = Table(header_style="bold")

@@ -49,7 +49,7 @@ def lines(now: RunFacts, before: RunFacts | None) -> list[str]:
     if before is None or (now.state, now.stage, now.round) != (before.state, before.stage, before.round):
         found.append(f"{now.name}: {headline(now)}")
     if before is None and now.certificate_days is not None:
-        found.append(f"  {certificates(now.certificate_days)}")
+        found.append(f"  {certificates(now.certificate_days, now.certificate or 'server')}")
     told_before = () if before is None else before.unapproved
     found += [f"  {said}" for said in now.unapproved if said not in told_before]
     known = {site.site: site.state for site in before.sites} if before is not None else {}
@@ -79,10 +79,18 @@ def headline(facts: RunFacts) -> str:
     return ", ".join(parts)
 
 
-def certificates(days: float) -> str:
-    """Return how long the connections of the sites stand, and what to do where that is not long."""
-    said = f"certificates: {days:.0f} days left" if days > 0 else "a certificate has ended"
-    return said if days >= EXPIRES_SOON_DAYS else f"{said}; run `gliofed-server renew`"
+def certificates(days: float, first: str) -> str:
+    """Return how long the connections of the sites stand, and what to do where that is not long.
+
+    Args:
+        first: the certificate that ends first, the `authority`'s or the `server`'s.
+    """
+    from server.consortium.renewal import Ending
+
+    if days >= EXPIRES_SOON_DAYS:
+        return f"certificates: {days:.0f} days left"
+    left = f"certificates: {days:.0f} days left of the {first}'s" if days > 0 else f"the {first}'s certificate has ended"
+    return f"{left}; {Ending(first, days).remedy}"
 
 
 def duration(seconds: float) -> str:

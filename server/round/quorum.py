@@ -51,12 +51,12 @@ def require(
     """
     if lack := lacking(federation, answered):
         spent = f"; no privacy is left to spend at {', '.join(sorted(exhausted))}" if exhausted else ""
-        raise RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lack}{spent}{_unapproved(faults)}")
+        raise RunOverError(INCOMPLETE if answered else FAILED, f"{where} {lack}{spent}{unapproved(faults)}")
     if not contributed:
         raise RunOverError(FAILED, f"{where}: no site has anything to learn from; leave the stage out")
 
 
-def _unapproved(faults: Iterable[SiteFault]) -> str:
+def unapproved(faults: Iterable[SiteFault]) -> str:
     """Return who of the missing has not approved the plan, and what to do, to be added to a reason."""
     sites = sorted({fault.site for fault in faults if fault.code == NOT_APPROVED})
     if not sites:

@@ -19,7 +19,7 @@ from server.result import INCOMPLETE, SiteFault
 from server.roster import Roster
 from server.round.one_round import OneRound
 from server.round.outcome import Outcome
-from server.round.quorum import RunOverError, lacking, require
+from server.round.quorum import RunOverError, lacking, require, unapproved
 from server.round.record import exhausted, record_of
 from server.round.underway import Underway
 from server.secure.round import SecureRound, SecureSumError
@@ -94,10 +94,11 @@ class StageRounds:
         try:
             return SecureRound(one, tensors, pinned).play(run.on_event)
         except SecureSumError as error:
-            run.faults += [SiteFault(site, code, one.model.stage, one.number) for site, code in error.left.items()]
+            left = [SiteFault(site, code, one.model.stage, one.number) for site, code in error.left.items()]
+            run.faults += left
             if one.model.optional:
                 return Outcome()
-            raise RunOverError(INCOMPLETE, str(error)) from None
+            raise RunOverError(INCOMPLETE, f"{error}{unapproved(left)}") from None
 
     def _open(self, number: int, before: Mapping[str, Any]) -> OneRound:
         """Choose whom a round asks: the members that have something to learn and were not withdrawn."""

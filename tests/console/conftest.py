@@ -60,11 +60,12 @@ def begin(folder: Path, sites: tuple[str, ...] = SITES) -> Consortium:
     return consortium
 
 
-def play(consortium: Consortium, name: str, rounds: int = 1, **more: Any) -> RunResult:
-    """Play a run in the consortium's folder, its sites in this process."""
+def play(consortium: Consortium, name: str, rounds: int = 1, quorum: int = 2, **more: Any) -> RunResult:
+    """Play a run in the consortium's folder, its sites in this process; `more` goes to `run_federation`."""
     study = arithmetic_study(SITES, rounds)
+    study = study.model_copy(update={"federation": study.federation.model_copy(update={"quorum": quorum})})
     sites = {site: write_site(consortium.folder / "hospitals" / site, site) for site in study.sites}
-    client = make_client(open_cached, BENCH)
+    client = more.pop("client", None) or make_client(open_cached, BENCH)
     return run_federation(study, sites, consortium.run(name), client=client, build=BENCH.build_model, **more)
 
 

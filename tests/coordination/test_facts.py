@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 
 from client.app import make_app
 from common.errors import DataError
+from common.files import write_whole
+from common.identity.certificates import Authority
+from common.identity.request import write_request
+from common.identity.site_key import load_site_key
 from server.consortium.folder import Consortium
 from server.consortium.revoked import RevokedKey, add_revoked
 from server.events import RoundFinished, SiteAnswered
@@ -104,6 +108,29 @@ def test_a_site_that_was_admitted_and_never_came_is_new(tools: SimpleNamespace, 
     consortium = tools.begin(tmp_path / "north")
     (site, _) = sites(consortium, lambda: {1: NodeSeen("registered", None)})
     assert (site.health, site.rounds, site.last_seen) == (Health.NEW, 0, None) and "gliofed-client serve" in site.why
+
+
+def test_until_its_first_run_a_site_shows_the_version_of_its_request(tools: SimpleNamespace, tmp_path: Any) -> None:
+    consortium = tools.begin(tmp_path / "north")
+    for name, keys in (("hospital-a", "hospital-a"), ("hospital-b", "hospital-a")):  # b's is not of b's key
+        key = load_site_key(consortium.folder / "of-sites" / keys)
+        write_whole(consortium.requests / f"{name}.json", write_request(name, key, "0.9.0+abc"))
+    assert [site.code_version for site in sites(consortium)] == ["0.9.0+abc", None]
+    write_whole(consortium.requests / "hospital-a.json", b"damaged")
+    assert sites(consortium)[0].code_version is None
+
+
+def test_the_certificate_that_ends_first_is_named_with_its_own_remedy(tools: SimpleNamespace, tmp_path: Any) -> None:
+    consortium = tools.begin(tmp_path / "north")
+    authority = Authority.load(consortium.ca, consortium.ca_key)
+    authority.issue(("localhost",), consortium.server_certificate, consortium.server_key, timedelta(days=9.5))
+    assert sites(consortium)[0].health is Health.EXPIRING and "`gliofed-server renew`" in sites(consortium)[0].why
+    old = Authority.create("north", timedelta(days=9.5))
+    old.save(consortium.ca, consortium.ca_key)
+    old.issue(("localhost",), consortium.server_certificate, consortium.server_key)  # cut short by its authority
+    why = sites(consortium)[0].why
+    assert why.startswith("the authority's certificate ends in 9 days") and "`gliofed-server init`" in why
+    assert "renew" not in why
 
 
 def test_a_site_that_was_shut_out_is_listed_as_revoked_until_it_is_admitted_with_another_key(

@@ -142,6 +142,9 @@ def test_mlflow_listens_here_alone_and_runs_no_jobs(tracked: SimpleNamespace) ->
     started = " ".join(process.command for process in tracked.program.descendants(""))
     assert "uvicorn" in started and "huey" not in started
     assert SETTINGS["MLFLOW_DISABLE_TELEMETRY"] == SETTINGS["DO_NOT_TRACK"] == "true"
+    for process in (tracked.program, *tracked.program.descendants("")):
+        told = set(Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"))
+        assert told >= {b"MLFLOW_DISABLE_TELEMETRY=true", b"DO_NOT_TRACK=true"}
     job = {"job_name": "optimize_prompts", "params": {}}
     status, said = ask(address_of(tracked.consortium), "POST", "/ajax-api/3.0/jobs/", job)
     assert status >= 400 and "JOB_EXECUTION" in said, said

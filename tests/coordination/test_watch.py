@@ -18,6 +18,7 @@ from common import console
 from common.errors import DataError
 from server.cli import app
 from server.consortium.folder import Consortium
+from server.consortium.renewal import REMEDIES
 from server.events import RoundFinished
 from server.facts import run_facts
 from server.facts.run_facts import AlarmFacts, RunFacts
@@ -106,21 +107,22 @@ def test_the_picture_shows_the_worst_site_first_and_the_alarms() -> None:
 
 def shown(facts: RunFacts) -> str:
     with Path(os.devnull).open("w") as nowhere:
-        terminal = Console(width=100, record=True, file=nowhere)
+        terminal = Console(width=140, record=True, file=nowhere)
         terminal.print(picture(facts))
         return terminal.export_text()
 
 
 @pytest.mark.parametrize(
-    ("days", "said"),
+    ("days", "first", "said"),
     [
-        (397.0, "certificates: 397 days left"),
-        (12.0, "certificates: 12 days left; run `gliofed-server renew`"),
-        (-1.0, "a certificate has ended; run `gliofed-server renew`"),
+        (397.0, "server", "certificates: 397 days left"),
+        (12.0, "server", "certificates: 12 days left of the server's; run `gliofed-server renew`"),
+        (-1.0, "server", "the server's certificate has ended; run `gliofed-server renew`"),
+        (12.0, "authority", f"certificates: 12 days left of the authority's; {REMEDIES['authority']}"),
     ],
 )
-def test_the_days_of_the_certificates_are_shown(days: float, said: str) -> None:
-    facts = example(certificate_days=days)
+def test_the_days_of_the_certificates_are_shown(days: float, first: str, said: str) -> None:
+    facts = example(certificate_days=days, certificate=first)
     assert f"{said}\n" in f"{shown(facts)}\n".replace(" \n", "\n") and lines(facts, None)[1] == f"  {said}"
     assert "certificate" not in shown(example())
 
