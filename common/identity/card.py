@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, f
 
 from common.errors import StudyError
 from common.identity.certificates import host_of
+from common.identity.request import CodeVersion
 from common.settings.frozen import Frozen, Name
 
 MAX_CARD = 8 * 1024
@@ -27,6 +28,7 @@ class ConsortiumCard(Frozen):
         signer: fingerprint of the key under which rosters, plans and releases are signed.
         authority: SHA-256 of the authority's certificate, as it lies in the kit.
         roster: SHA-256 of the roster, as it lies in the kit.
+        code_version: the GlioFed that the coordinator had installed then; None in kits that do not say it.
         issued: when; an older kit never replaces a newer one, and with it no older roster.
     """
 
@@ -37,6 +39,7 @@ class ConsortiumCard(Frozen):
     signer: Annotated[str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
     authority: Digest
     roster: Digest
+    code_version: CodeVersion | None = None
     issued: AwareDatetime
 
     @field_validator("host")
@@ -58,7 +61,9 @@ class ConsortiumCard(Frozen):
         return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
 
 
-def write_card(name: str, host: str, port: int, signer: str, authority: bytes, roster: bytes) -> ConsortiumCard:
+def write_card(
+    name: str, host: str, port: int, signer: str, authority: bytes, roster: bytes, code_version: str
+) -> ConsortiumCard:
     """Return the card of a kit with this certificate of the authority and this roster, issued now."""
     return ConsortiumCard(
         name=name,
@@ -67,6 +72,7 @@ def write_card(name: str, host: str, port: int, signer: str, authority: bytes, r
         signer=signer,
         authority=sha256(authority),
         roster=sha256(roster),
+        code_version=code_version,
         issued=datetime.now(UTC),
     )
 

@@ -18,6 +18,7 @@ from common.identity.signing import MAX_PEM, MAX_SIGNATURE, Purpose, SigningKey,
 from common.settings.frozen import Frozen, SiteName
 
 MAX_REQUEST = 8 * 1024
+CodeVersion = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+-]{1,64}$")]
 
 
 class Request(Frozen):
@@ -32,7 +33,7 @@ class Request(Frozen):
     schema_version: Literal[1] = 1
     name: SiteName
     public_key: Annotated[str, StringConstraints(max_length=MAX_PEM)]
-    code_version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+-]{1,64}$")]
+    code_version: CodeVersion
 
     @field_validator("public_key")
     @classmethod

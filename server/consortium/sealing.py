@@ -35,6 +35,7 @@ from common.identity.signing import (
     write_signed,
 )
 from common.roster_file import MAX_ROSTER_BYTES, Roster, load_roster
+from common.study import code_version
 from server.consortium.folder import Consortium
 
 LIMITS = {
@@ -73,7 +74,8 @@ def change_roster(consortium: Consortium, roster: Roster | None) -> None:
     text = roster.to_toml().encode()
     settings, signer = consortium.settings, VerifyKey.load(consortium.signing_pub)
     authority = read_at_most(consortium.ca, MAX_CERTIFICATES)
-    card = write_card(settings.name, settings.hosts[0], settings.port, signer.fingerprint, authority, text)
+    place = (settings.name, settings.hosts[0], settings.port)
+    card = write_card(*place, signer.fingerprint, authority, text, code_version())
     write_whole(consortium.roster, text)
     write_whole(consortium.card, card.to_json())
 

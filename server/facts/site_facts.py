@@ -192,9 +192,7 @@ def _failing(run: RunFacts, site: SiteInRun) -> str:
     return f"answers {site.state} in {run.name}; ask the site what its log says"
 
 
-def _health(
-    revoked: str | None, ending: Ending | None, seen: NodeSeen | None, past: _Past
-) -> tuple[Health, str]:
+def _health(revoked: str | None, ending: Ending | None, seen: NodeSeen | None, past: _Past) -> tuple[Health, str]:
     """Return the gravest word that holds, and why."""
     if revoked is not None:
         return Health.REVOKED, revoked
@@ -208,7 +206,10 @@ def _health(
     if past.failing is not None:
         return Health.FAILING, past.failing
     if ending is not None and ending.days < EXPIRES_SOON_DAYS:
-        return Health.EXPIRING, f"the {ending.certificate}'s certificate ends in {ending.days:.0f} days; {ending.remedy}"
+        return (
+            Health.EXPIRING,
+            f"the {ending.certificate}'s certificate ends in {ending.days:.0f} days; {ending.remedy}",
+        )
     if seen is not None and seen.status != "online":
         return Health.NEW, "was admitted and has never connected; the site has to run `gliofed-client serve`"
     if seen is None:

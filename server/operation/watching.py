@@ -89,7 +89,9 @@ def certificates(days: float, first: str) -> str:
 
     if days >= EXPIRES_SOON_DAYS:
         return f"certificates: {days:.0f} days left"
-    left = f"certificates: {days:.0f} days left of the {first}'s" if days > 0 else f"the {first}'s certificate has ended"
+    left = (
+        f"certificates: {days:.0f} days left of the {first}'s" if days > 0 else f"the {first}'s certificate has ended"
+    )
     return f"{left}; {Ending(first, days).remedy}"
 
 

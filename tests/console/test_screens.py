@@ -87,7 +87,7 @@ def test_a_site_that_fails_in_a_run_that_goes_on_stands_first_there_and_among_th
         ("hospital-a", "ok"),
     ]
     assert "answers data in live; ask the site what its log says" in text_of(sites)
-    assert [(each["Site"], each["State"]) for each in rows(run, "Site")][0] == ("hospital-b", "data")
+    assert next((each["Site"], each["State"]) for each in rows(run, "Site")) == ("hospital-b", "data")
 
 
 class AlwaysRight(ArithmeticStep):

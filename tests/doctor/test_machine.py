@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 from datetime import UTC, datetime
@@ -12,7 +13,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from client.doctor.finding import Finding, Mark
+from client.doctor.topics import installation
 from client.monitoring.start import start_monitoring
+from common.study import code_version
 from tests.doctor.conftest import LIMITS, Hospital, Usage
 
 
@@ -106,10 +109,27 @@ def test_a_plan_of_other_code_asks_for_that_version(hospital: Hospital) -> None:
     assert "install the version" in found.remedy
 
 
-def test_without_any_plan_nobody_says_which_code_is_wanted(hospital: Hospital) -> None:
+def test_before_any_plan_the_kit_says_which_code_the_coordinator_has(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(hospital.site.work / "approvals")
+    assert hospital.ask("code").mark is Mark.PASS
+    monkeypatch.setattr(installation, "code_version", lambda: "0.0.9+old")
     found = hospital.ask("code")
-    assert (found.mark, found.what) == (Mark.SKIP, "not checked: no plan says which version is wanted")
+    assert (found.mark, found.code) == (Mark.WARN, "other-code")
+    assert f"install {code_version()}" in found.remedy and "0.0.9+old" in found.what
+
+
+def test_a_kit_that_names_no_code_is_read_and_asks_for_none(hospital: Hospital) -> None:
+    shutil.rmtree(hospital.site.work / "approvals")
+    card = json.loads(hospital.site.card.read_bytes())
+    del card["code_version"]
+    hospital.site.card.write_text(json.dumps(card))
+    found = hospital.ask("code")
+    assert (found.mark, found.what) == (
+        Mark.SKIP,
+        "not checked: neither a plan nor the kit says which version is wanted",
+    )
 
 
 def test_where_systemd_rules_the_unit_is_installed_then_enabled(hospital: Hospital) -> None:

@@ -19,7 +19,7 @@ from scipy.stats import chi2
 
 from client.answers import secure_sum
 from client.config import load_site
-from client.consent.approvals import keep_approval
+from client.consent.approvals import NotApprovedError, keep_approval
 from client.privacy.masking import Masking
 from client.privacy.withdrawal import withdraw_patient
 from client.training.tasks import Bench
@@ -600,6 +600,22 @@ def test_a_patient_who_is_withdrawn_after_the_masks_has_touched_that_round(
 def test_an_update_beyond_the_clip_stays_at_the_site(tiny: SimpleNamespace) -> None:
     result = add_sites(tiny).run(secure_study(tiny, more="clip = 0.01"))
     assert result.status == "incomplete" and "beyond-clip" in str(result.reason)
+
+
+def test_a_site_that_took_its_consent_back_is_named_with_what_to_do(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = secure_sum._allowed
+
+    def refuse(update: Any, site: str, *rest: Any) -> Any:
+        if site == "c":
+            raise NotApprovedError("nobody here approves it any more")
+        return allowed(update, site, *rest)
+
+    monkeypatch.setattr(secure_sum, "_allowed", refuse)
+    result = add_sites(tiny, "abc").run(secure_study(tiny))
+    said = "; c has not approved the plan: approve the plan at the site, then `gliofed-server resume`"
+    assert result.status == "incomplete" and str(result.reason).endswith(said)
 
 
 def test_a_secure_run_needs_no_more_bytes_up_than_twice_the_plain_ones(tiny: SimpleNamespace) -> None:

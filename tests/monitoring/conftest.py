@@ -176,7 +176,7 @@ def joined(site):
         place.kit.mkdir(exist_ok=True)
         place.ca.write_bytes(server.ca.read_bytes())
         host, _, port = server.address.partition(":")
-        card = write_card("tiny", host, int(port), "SHA256:" + "A" * 43, b"", b"")
+        card = write_card("tiny", host, int(port), "SHA256:" + "A" * 43, b"", b"", "0.1.0")
         place.card.write_bytes(card.to_json())
         return place
 

@@ -85,12 +85,12 @@ def _version(around: Surroundings, package: str) -> str | None:
 
 
 def code(around: Surroundings) -> Finding:
-    """Whether the plans that the site knows are for the code that is installed."""
+    """Whether the plans that the site knows, before the first of them its kit, are for the code that is installed."""
     from client.consent.approvals import approved
 
     plans = {plan.digest: plan for plan in (*approved(around.config.workdir), *([around.plan] if around.plan else []))}
     if not plans:
-        raise NotCheckedError("no plan says which version is wanted")
+        return _code_of_kit(around)
     other = [plan for plan in plans.values() if plan.code_version != code_version()]
     if other:
         named = ", ".join(sorted({plan.code_version for plan in other}))
@@ -99,6 +99,18 @@ def code(around: Surroundings) -> Finding:
             return failed("other-code", what, "install the version that the plan names", plans=len(other))
         return warned("other-code", what, "revoke old plans, or install the version that they name", plans=len(other))
     return passed(f"installed is {code_version()}, as in {count(len(plans), 'plan')} known here", plans=len(plans))
+
+
+def _code_of_kit(around: Surroundings) -> Finding:
+    """Compare with the coordinator's code when the kit was made, which is all that a site knows before a plan."""
+    wanted = around.card.code_version
+    if wanted is None:
+        raise NotCheckedError("neither a plan nor the kit says which version is wanted")
+    if wanted != code_version():
+        what = f"installed is {code_version()}, the coordinator's when it made the kit was {wanted}"
+        remedy = f"install {wanted}, or ask for a new kit where the coordinator has another by now"
+        return warned("other-code", what, remedy)
+    return passed(f"installed is {code_version()}, as at the coordinator when it made the kit")
 
 
 def service(around: Surroundings) -> Finding:
@@ -133,7 +145,7 @@ TOPIC = Topic(
     "installation",
     (
         Check("versions", "Python, Flower and PyTorch are those that GlioFed is made for", versions, StudyError),
-        Check("code", "the plans known here are for the installed code", code, StudyError),
+        Check("code", "the plans known here, else the kit, are for the installed code", code, StudyError),
         Check("ports", "the ports of figures and health are free, or this site's own", ports, StudyError),
         Check("service", "the systemd unit is installed and enabled, where systemd rules", service, GliofedError),
         Check("time-zone", "UTF-8, and policy.hours in a zone that is meant", time_zone, GliofedError),
