@@ -9,6 +9,7 @@
 # Needs: Python 3.11 or newer with its venv module (Debian: python3-venv), sha256sum. Research use only.
 set -eu
 umask 022
+unset PYTHONPATH PYTHONHOME # what lies there would count as installed
 
 prefix=/opt/gliofed python=python3 wheelhouse='' role='' rollback='' made=''
 

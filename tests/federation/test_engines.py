@@ -71,7 +71,9 @@ def test_sites_in_their_own_processes_give_the_same_bytes(
     nodes = {number: {"site": str(consortium.sites[site])} for number, site in ((2, "a"), (3, "b"))}
     roster = write_rosters(tmp_path, {"a": Seat(consortium.sites["a"], 2), "b": Seat(consortium.sites["b"], 3)})
     with ProcessGrid(nodes, 2, steps.append, client) as grid:
-        context = Context(1, 1, {}, RecordDict(), settings_of(study, tmp_path) | {"roster": str(roster)})
+        context = Context(
+            1, 1, {}, RecordDict(), settings_of(study, tmp_path) | {"roster": str(roster), "run": here.run}
+        )
         make_app(heard.append, tiny.build)(grid, context)
         processes = list(grid._pool._processes.values())
     assert_same_bytes(here, heard)
@@ -111,5 +113,6 @@ def test_ray_and_in_process_give_the_same_global_weights_after_two_rounds(
     forget_states(consortium)
     heard: list[Any] = []
     files = [consortium.sites[site] for site in sorted(study.sites)]
-    play_on_ray(make_app(heard.append, tiny.build), files, settings_of(study, tmp_path), client)
+    settings = settings_of(study, tmp_path) | {"run": here.run}
+    play_on_ray(make_app(heard.append, tiny.build), files, settings, client)
     assert_same_bytes(here, heard)
