@@ -57,7 +57,7 @@ class Stored:
     Attributes:
         layout: what all images of the object share.
         pieces: where they lie: first byte and number of bytes; a compressed image may have several.
-        lossless: whether their own coding gives back every value.
+        lossless: whether their own coding gives back every value, unless it was cut to a size (`codestream.MAY_LOSE`).
     """
 
     layout: Layout

@@ -57,6 +57,7 @@ def imported(folder, volume, syntax, bits=16, **how):
     """Write a volume as compressed DICOM and return what the import makes of it, RAS+."""
     signed = volume.dtype.kind == "i"
     layout = {"BitsAllocated": 8 * volume.itemsize, "BitsStored": bits, "HighBit": bits - 1}
+    layout |= {"LossyImageCompression": "00"}
     facts = DicomSeries("4711", 1, 1, tags={**T1, **layout, "PixelRepresentation": int(signed)})
     source = folder / "dicom"
     source.mkdir()
@@ -125,6 +126,34 @@ def test_what_was_compressed_with_loss_waits_for_a_person_and_is_marked(hospital
     assert hospital.accept()[0] == 0
     (side,) = hospital.out.glob("sub-*/ses-*/anat/*.json")
     assert json.loads(side.read_text())["LossyImageCompression"] == "01"
+
+
+@pytest.mark.parametrize(
+    ("syntax", "said", "lossy"),
+    [(JPEG_2000_ANY, "", True), (JPEG_2000_ANY, "01", True), (JPEG_2000_ANY, "00", False), (JPEG_2000, "", False)],
+)
+def test_reversible_jpeg_2000_that_may_be_cut_to_a_size_is_trusted_by_the_archives_word_alone(
+    hospital, syntax, said, lossy
+):
+    files = hospital.series(1, {**T1, **NATIVE, "LossyImageCompression": said})
+    recompress(files, syntax)
+    row = hospital.rows()["1"]
+    assert (row["take"], "compressed with loss" in row["remarks"]) == (("?", True) if lossy else ("T1", False))
+
+
+def test_reversible_jpeg_2000_cut_to_a_size_differs_although_its_head_says_lossless(hospital):
+    from PIL import Image
+
+    image = noisy(0, 4095, "u2")[:, :, 0]
+    stream = encode(image, JPEG_2000_ANY, 12, cut=20)
+    said = read_codestream(JPEG_2000_ANY, stream[:8192], stream[-16:], *image.shape)
+    assert said is not None
+    assert said.lossless
+    assert (np.asarray(Image.open(io.BytesIO(stream))) != image).any()
+    files = hospital.series(1, T1)
+    recompress(files, JPEG_2000_ANY, cut=20)
+    (header,) = read_object(files[0])
+    assert header.lossy
 
 
 def test_the_remark_of_loss_stands_also_beside_a_series_that_nothing_names(hospital):
