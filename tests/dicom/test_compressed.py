@@ -89,9 +89,19 @@ def test_predictors_of_jpeg_lossless_give_back_every_voxel(tmp_path, selection):
     np.testing.assert_array_equal(imported(tmp_path, volume, JPEG, 12, selection=selection), volume)
 
 
-def test_an_image_in_several_fragments_is_put_together(tmp_path):
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_an_image_in_several_fragments_is_put_together(tmp_path, syntax):
     volume = noisy(0, 4095, "u2")
-    np.testing.assert_array_equal(imported(tmp_path, volume, JPEG_2000, 12, fragments=3), volume)
+    np.testing.assert_array_equal(imported(tmp_path, volume, syntax, 12, fragments=3), volume)
+
+
+def test_a_series_of_which_some_images_are_in_fragments_is_one_volume(hospital):
+    files = hospital.series(1, {**T1, **NATIVE})
+    recompress(files[:4], JPEG_LS, fragments=2)
+    recompress(files[4:], JPEG_LS)
+    hospital.run()
+    assert hospital.accept()[0] == 0
+    assert len(list(hospital.out.glob("sub-*/ses-*/anat/*_T1w.nii.gz"))) == 1
 
 
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
