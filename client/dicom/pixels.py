@@ -21,6 +21,9 @@ ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Tags of pixel data and of what parts compressed images, little endian."""
 
 UNDEFINED = 0xFFFFFFFF
+RLE_SLACK_BYTES = 1024
+"""What an RLE image may be longer than its head and segments in which nothing repeats."""
+
 MOST_FRAGMENTS = 100_000
 """Pieces of compressed images in one object."""
 
@@ -115,6 +118,8 @@ def _compressed(file: IO[bytes], layout: Layout, pieces: list[tuple[int, int]]) 
         return Reason.BROKEN
     found = []
     for image in images:
+        if layout.syntax == RLE and sum(length for _, length in image) > _longest_rle(layout):
+            return Reason.BAD_PIXELS  # it is counted through whole, which would take minutes
         blob = _read(file, image) if layout.syntax == RLE else _read(file, image[:1], HEAD_BYTES)
         stream = read_codestream(layout.syntax, blob, _tail(file, image[-1]), layout.rows, layout.columns)
         if stream is None or (stream.rows, stream.columns) != (layout.rows, layout.columns):
@@ -125,6 +130,11 @@ def _compressed(file: IO[bytes], layout: Layout, pieces: list[tuple[int, int]]) 
             return Reason.COMPRESSED
         found.append(Stored(layout, image, stream.lossless))
     return tuple(found)
+
+
+def _longest_rle(layout: Layout) -> int:
+    """Return the bytes of the longest image: a head, and segments that the worst coder makes twice as long."""
+    return 64 + 2 * layout.frame_bytes + RLE_SLACK_BYTES
 
 
 def _read(file: IO[bytes], pieces: tuple[tuple[int, int], ...], most: int | None = None) -> bytes:

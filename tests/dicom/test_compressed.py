@@ -3,6 +3,7 @@
 import io
 import json
 from functools import cache
+from struct import pack
 
 import numpy as np
 import pytest
@@ -210,6 +211,17 @@ def test_streams_that_cannot_be_what_the_header_says_are_refused(hospital):
     assert read(eight, syntax=JPEG_LS, Rows=8, Columns=10) is Reason.BAD_PIXELS, "another depth"
     wide = encode(small, JPEG, 16, selection=6)
     assert read(wide, syntax=JPEG, Rows=8, Columns=10) is Reason.COMPRESSED, "dcm2niix decodes it wrongly"
+
+
+def test_an_rle_image_longer_than_any_coder_makes_it_is_refused_unread(hospital, monkeypatch):
+    path = hospital.series(1, T1)[0]
+    clean = path.read_bytes()
+    segments = [b"".join(b"\0" + bytes([value]) for value in range(80))] * 2
+    worst = pack("<16L", 2, 64, 64 + 160, *[0] * 13) + b"".join(segments)
+    assert isinstance(altered(path, worst, RLE, Rows=8, Columns=10), tuple), "each value a run of its own"
+    path.write_bytes(clean)
+    monkeypatch.setattr("client.dicom.pixels.read_codestream", lambda *_: pytest.fail("it was read"))
+    assert altered(path, worst + bytes(2000), RLE, Rows=8, Columns=10) is Reason.BAD_PIXELS
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"])
