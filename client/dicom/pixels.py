@@ -115,7 +115,8 @@ def _compressed(file: IO[bytes], layout: Layout, pieces: list[tuple[int, int]]) 
     """Hold every image's own head against the object's header."""
     images = [tuple(pieces)] if layout.frames == 1 else [(piece,) for piece in pieces]
     if len(images) != layout.frames or not pieces:
-        return Reason.BROKEN
+        # Whole, but which fragments make up which frame is not worked out here.
+        return Reason.COMPRESSED if len(images) > layout.frames else Reason.BROKEN
     found = []
     for image in images:
         if layout.syntax == RLE and sum(length for _, length in image) > _longest_rle(layout):
