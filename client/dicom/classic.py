@@ -1,4 +1,4 @@
-"""One frame of an Enhanced MR object as a classic object of its own, for the converter: its place and pixels alone.
+"""One slice as a classic object of its own, for the converter: its place and pixels alone, in one fragment.
 
 Compressed pixels are copied as they are. No element of the patient, the study or the scanner comes along.
 """
@@ -19,7 +19,7 @@ def write_classic(header: Header, path: Path, number: int) -> None:
     """Write one slice as a DICOM file of its own.
 
     Args:
-        header: of a frame.
+        header: of a frame, or of an object whose pixels lie in several fragments.
         path: file to write, for the converter alone.
         number: of the slice in its series.
     Raises:

@@ -18,6 +18,9 @@ RLE = "1.2.840.10008.1.2.5"
 JPEG = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+MAY_LOSE = JPEG_2000[1]
+"""Its reversible coding may have been cut to a size, which its head does not tell; `….90` promises that it is whole."""
+
 READABLE = (RLE, *JPEG, *JPEG_LS, *JPEG_2000)
 """Transfer syntaxes that the converter decodes without a difference."""
 
@@ -31,7 +34,7 @@ class Codestream:
 
     Attributes:
         bits: of one sample.
-        lossless: whether its coding gives back every value.
+        lossless: whether its coding gives back every value, unless it was cut to a size (MAY_LOSE).
         known: whether the converter decodes this variant rightly.
     """
 

@@ -68,10 +68,15 @@ def convert(series: Series, workplace: Path) -> tuple[NDArray[Any], Affine]:
 
 
 def _provide(series: Series, folder: Path) -> None:
-    """Put one object a slice into `folder`: links to classic ones, frames of others written out."""
+    """Put one object a slice into `folder`: links to classic ones, or all written out.
+
+    Frames are, and images in several fragments, which dcm2niix puts together in JPEG 2000 alone; then the whole series
+    is, for slices with different UIDs would become two volumes.
+    """
+    written = any(header.frame or len(header.pixels.pieces) > 1 for header in series.slices)
     for number, header in enumerate(series.slices, start=1):
         place = folder / f"{number:06}.dcm"
-        if header.frame:
+        if written:
             try:
                 write_classic(header, place, number)
             except (OSError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.dicom.codestream import MAY_LOSE
 from client.dicom.pixels import Stored
 from client.dicom.values import Tags, number, numbers, text, uid, whole, words
 
@@ -37,7 +38,7 @@ class Header:
         spacing_mm: between rows, between columns.
         expected: how many images the acquisition has, where the scanner says so.
         slope, intercept: from stored values to the scanner's.
-        lossy: whether its values are no longer those measured.
+        lossy: whether its values are no longer those measured, or may not be.
     """
 
     path: Path
@@ -133,5 +134,11 @@ def build_header(path: Path, dataset: Tags, pixels: Stored, frame: int = 0) -> H
         columns=whole(dataset, "Columns") or 0,
         slope=1.0 if (slope := number(dataset, "RescaleSlope")) is None else slope,
         intercept=number(dataset, "RescaleIntercept") or 0.0,
-        lossy=not pixels.lossless or text(dataset, "LossyImageCompression") == "01",
+        lossy=_lossy(dataset, pixels),
     )
+
+
+def _lossy(dataset: Tags, pixels: Stored) -> bool:
+    """Say whether values may have changed: reversible coding proves nothing where the syntax allows to cut it short."""
+    said = text(dataset, "LossyImageCompression")
+    return not pixels.lossless or said == "01" or (pixels.layout.syntax == MAY_LOSE and said != "00")

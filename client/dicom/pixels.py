@@ -21,6 +21,9 @@ ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Tags of pixel data and of what parts compressed images, little endian."""
 
 UNDEFINED = 0xFFFFFFFF
+RLE_SLACK_BYTES = 1024
+"""What an RLE image may be longer than its head and segments in which nothing repeats."""
+
 MOST_FRAGMENTS = 100_000
 """Pieces of compressed images in one object."""
 
@@ -57,7 +60,7 @@ class Stored:
     Attributes:
         layout: what all images of the object share.
         pieces: where they lie: first byte and number of bytes; a compressed image may have several.
-        lossless: whether their own coding gives back every value.
+        lossless: whether their own coding gives back every value, unless it was cut to a size (`codestream.MAY_LOSE`).
     """
 
     layout: Layout
@@ -112,9 +115,12 @@ def _compressed(file: IO[bytes], layout: Layout, pieces: list[tuple[int, int]]) 
     """Hold every image's own head against the object's header."""
     images = [tuple(pieces)] if layout.frames == 1 else [(piece,) for piece in pieces]
     if len(images) != layout.frames or not pieces:
-        return Reason.BROKEN
+        # Whole, but which fragments make up which frame is not worked out here.
+        return Reason.COMPRESSED if len(images) > layout.frames else Reason.BROKEN
     found = []
     for image in images:
+        if layout.syntax == RLE and sum(length for _, length in image) > _longest_rle(layout):
+            return Reason.BAD_PIXELS  # it is counted through whole, which would take minutes
         blob = _read(file, image) if layout.syntax == RLE else _read(file, image[:1], HEAD_BYTES)
         stream = read_codestream(layout.syntax, blob, _tail(file, image[-1]), layout.rows, layout.columns)
         if stream is None or (stream.rows, stream.columns) != (layout.rows, layout.columns):
@@ -125,6 +131,11 @@ def _compressed(file: IO[bytes], layout: Layout, pieces: list[tuple[int, int]]) 
             return Reason.COMPRESSED
         found.append(Stored(layout, image, stream.lossless))
     return tuple(found)
+
+
+def _longest_rle(layout: Layout) -> int:
+    """Return the bytes of the longest image: a head, and segments that the worst coder makes twice as long."""
+    return 64 + 2 * layout.frame_bytes + RLE_SLACK_BYTES
 
 
 def _read(file: IO[bytes], pieces: tuple[tuple[int, int], ...], most: int | None = None) -> bytes:

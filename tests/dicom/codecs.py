@@ -22,7 +22,7 @@ def compress(dataset, syntax, fragments=1, **how):
     dataset["PixelData"].VR = "OB"
 
 
-def encode(image, syntax, bits, selection=1, error=0):
+def encode(image, syntax, bits, selection=1, error=0, cut=0):
     """Return one image's stream: unsigned samples, `bits` of them used."""
     image = image & (2**bits - 1)
     if syntax == RLE:
@@ -38,17 +38,22 @@ def encode(image, syntax, bits, selection=1, error=0):
         import jpeg_ls
 
         return bytes(jpeg_ls.encode_array(np.ascontiguousarray(image), lossy_error=error))
-    return by_pillow(image, error)
+    return by_pillow(image, error, cut)
 
 
-def by_pillow(image, error):
-    """Return JPEG 2000 as Pillow's OpenJPEG writes it, with loss where `error` is not zero."""
+def by_pillow(image, error, cut=0):
+    """Return JPEG 2000 as Pillow's OpenJPEG writes it, with loss where `error` or `cut` is not zero.
+
+    Args:
+        error: rate of irreversible coding.
+        cut: rate to which reversible coding is cut.
+    """
     import io
 
     from PIL import Image
 
     out = io.BytesIO()
-    rate = {"quality_mode": "rates", "quality_layers": [error]} if error else {}
+    rate = {"quality_mode": "rates", "quality_layers": [error or cut]} if error or cut else {}
     Image.fromarray(image).save(out, "JPEG2000", no_jp2=True, irreversible=bool(error), **rate)
     return out.getvalue()
 

@@ -3,6 +3,7 @@
 import io
 import json
 from functools import cache
+from struct import pack
 
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ def imported(folder, volume, syntax, bits=16, **how):
     """Write a volume as compressed DICOM and return what the import makes of it, RAS+."""
     signed = volume.dtype.kind == "i"
     layout = {"BitsAllocated": 8 * volume.itemsize, "BitsStored": bits, "HighBit": bits - 1}
+    layout |= {"LossyImageCompression": "00"}
     facts = DicomSeries("4711", 1, 1, tags={**T1, **layout, "PixelRepresentation": int(signed)})
     source = folder / "dicom"
     source.mkdir()
@@ -88,9 +90,19 @@ def test_predictors_of_jpeg_lossless_give_back_every_voxel(tmp_path, selection):
     np.testing.assert_array_equal(imported(tmp_path, volume, JPEG, 12, selection=selection), volume)
 
 
-def test_an_image_in_several_fragments_is_put_together(tmp_path):
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_an_image_in_several_fragments_is_put_together(tmp_path, syntax):
     volume = noisy(0, 4095, "u2")
-    np.testing.assert_array_equal(imported(tmp_path, volume, JPEG_2000, 12, fragments=3), volume)
+    np.testing.assert_array_equal(imported(tmp_path, volume, syntax, 12, fragments=3), volume)
+
+
+def test_a_series_of_which_some_images_are_in_fragments_is_one_volume(hospital):
+    files = hospital.series(1, {**T1, **NATIVE})
+    recompress(files[:4], JPEG_LS, fragments=2)
+    recompress(files[4:], JPEG_LS)
+    hospital.run()
+    assert hospital.accept()[0] == 0
+    assert len(list(hospital.out.glob("sub-*/ses-*/anat/*_T1w.nii.gz"))) == 1
 
 
 @pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
@@ -125,6 +137,34 @@ def test_what_was_compressed_with_loss_waits_for_a_person_and_is_marked(hospital
     assert hospital.accept()[0] == 0
     (side,) = hospital.out.glob("sub-*/ses-*/anat/*.json")
     assert json.loads(side.read_text())["LossyImageCompression"] == "01"
+
+
+@pytest.mark.parametrize(
+    ("syntax", "said", "lossy"),
+    [(JPEG_2000_ANY, "", True), (JPEG_2000_ANY, "01", True), (JPEG_2000_ANY, "00", False), (JPEG_2000, "", False)],
+)
+def test_reversible_jpeg_2000_that_may_be_cut_to_a_size_is_trusted_by_the_archives_word_alone(
+    hospital, syntax, said, lossy
+):
+    files = hospital.series(1, {**T1, **NATIVE, "LossyImageCompression": said})
+    recompress(files, syntax)
+    row = hospital.rows()["1"]
+    assert (row["take"], "compressed with loss" in row["remarks"]) == (("?", True) if lossy else ("T1", False))
+
+
+def test_reversible_jpeg_2000_cut_to_a_size_differs_although_its_head_says_lossless(hospital):
+    from PIL import Image
+
+    image = noisy(0, 4095, "u2")[:, :, 0]
+    stream = encode(image, JPEG_2000_ANY, 12, cut=20)
+    said = read_codestream(JPEG_2000_ANY, stream[:8192], stream[-16:], *image.shape)
+    assert said is not None
+    assert said.lossless
+    assert (np.asarray(Image.open(io.BytesIO(stream))) != image).any()
+    files = hospital.series(1, T1)
+    recompress(files, JPEG_2000_ANY, cut=20)
+    (header,) = read_object(files[0])
+    assert header.lossy
 
 
 def test_the_remark_of_loss_stands_also_beside_a_series_that_nothing_names(hospital):
@@ -171,6 +211,17 @@ def test_streams_that_cannot_be_what_the_header_says_are_refused(hospital):
     assert read(eight, syntax=JPEG_LS, Rows=8, Columns=10) is Reason.BAD_PIXELS, "another depth"
     wide = encode(small, JPEG, 16, selection=6)
     assert read(wide, syntax=JPEG, Rows=8, Columns=10) is Reason.COMPRESSED, "dcm2niix decodes it wrongly"
+
+
+def test_an_rle_image_longer_than_any_coder_makes_it_is_refused_unread(hospital, monkeypatch):
+    path = hospital.series(1, T1)[0]
+    clean = path.read_bytes()
+    segments = [b"".join(b"\0" + bytes([value]) for value in range(80))] * 2
+    worst = pack("<16L", 2, 64, 64 + 160, *[0] * 13) + b"".join(segments)
+    assert isinstance(altered(path, worst, RLE, Rows=8, Columns=10), tuple), "each value a run of its own"
+    path.write_bytes(clean)
+    monkeypatch.setattr("client.dicom.pixels.read_codestream", lambda *_: pytest.fail("it was read"))
+    assert altered(path, worst + bytes(2000), RLE, Rows=8, Columns=10) is Reason.BAD_PIXELS
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"])

@@ -4,6 +4,7 @@ import fcntl
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from client.data.catalog import scan_folder
+from client.dicom.objects import read_object
+from client.dicom.sidecar import sidecar
 from client.imaging.nifti import read_volume
 from client.imaging.orientation import to_canonical
 from common.sequences import Sequence
@@ -114,6 +117,24 @@ def test_the_header_is_fresh_and_the_sidecar_holds_the_allowed_facts_alone(hospi
         *("RepetitionTime", "EchoTime", "FlipAngle", "MagneticFieldStrength", "SliceThickness")
     }
     assert json.loads(side.read_text())["RepetitionTime"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "largest", "kept"),
+    [
+        ("tr_ms", "RepetitionTime", 60_000, 60),
+        ("te_ms", "EchoTime", 60_000, 60),
+        ("ti_ms", "InversionTime", 60_000, 60),
+        ("flip_deg", "FlipAngle", 360, 360),
+        ("field_tesla", "MagneticFieldStrength", 25, 25),
+        ("thickness_mm", "SliceThickness", 50, 50),
+    ],
+)
+def test_a_number_that_no_scanner_can_mean_is_not_kept(hospital, field, key, largest, kept):
+    (header,) = read_object(hospital.series(1, T1)[0])
+    for value, expected in ((largest, kept), (0.0, 0.0), (largest * 1.001, None), (-1.0, None), (19500101.0, None)):
+        facts = json.loads(sidecar(replace(header, **{field: value}), keep_scanner=False))
+        assert facts.get(key) == expected
 
 
 def test_manufacturer_and_model_are_kept_where_the_site_allows_it_and_by_our_own_words(hospital):

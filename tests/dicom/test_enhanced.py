@@ -89,6 +89,21 @@ def test_a_compressed_object_gives_the_same_voxels(scanner, syntax):
     assert_same(scanner.imported(), scanner.drawn)
 
 
+def test_frames_in_several_fragments_are_refused_as_a_coding_not_as_damage(scanner, tmp_path):
+    dataset = enhanced([scanner.volume()])
+    compress(dataset, LOSSLESS[3], fragments=2)
+    dataset.save_as(tmp_path / "object.dcm", enforce_file_format=True)
+    assert read_object(tmp_path / "object.dcm") is Reason.COMPRESSED
+
+
+def test_fewer_fragments_than_frames_are_damage(scanner, tmp_path):
+    dataset = enhanced([scanner.volume()])
+    compress(dataset, LOSSLESS[3])
+    dataset.NumberOfFrames = 13
+    dataset.save_as(tmp_path / "object.dcm", enforce_file_format=True)
+    assert read_object(tmp_path / "object.dcm") is Reason.BROKEN
+
+
 def test_dcm2niix_reads_the_object_itself_as_the_same_volume(scanner, tmp_path):
     path = scanner.write(scanner.volume(), Manufacturer="SIEMENS")
     command = [str(_program()), *OPTIONS, "-o", str(tmp_path), str(path.parent)]
