@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from datetime import time
 from fnmatch import filter as filter_names
 from fnmatch import fnmatchcase
@@ -20,6 +19,7 @@ from common.sequences import Sequence
 from common.settings.frozen import Frozen, SiteName
 from common.settings.monitoring import Monitoring
 from common.settings.problems import problems_of
+from common.settings.toml_text import read_toml
 
 LayoutName = Literal["auto", "brats2021", "brats2023", "bids", "cbsi", "ucsf-pdgm"]
 HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -226,10 +226,7 @@ def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
     Raises:
         StudyError: with every problem found, each with the line to change.
     """
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{origin}: not valid TOML: {error}") from None
+    tree = read_toml(text, origin)
     for key in ("folder", "workdir", "signing_key", "roster"):
         if isinstance(tree.get(key), str):
             tree[key] = str(base / Path(tree[key]).expanduser())
@@ -238,7 +235,7 @@ def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
         connection["extra_ca"] = str(base / Path(connection["extra_ca"]).expanduser())
     try:
         # By way of JSON, for which pydantic's strict mode takes arrays as tuples and text as paths, but no "5" as 5.
-        return SiteConfig.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return SiteConfig.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise StudyError(problems_of(error, origin, text, "site")) from None
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
@@ -24,6 +23,7 @@ from common.errors import StudyError
 from common.files import write_whole
 from common.settings.frozen import Frozen, SiteName
 from common.settings.problems import plain
+from common.settings.toml_text import read_toml
 
 MAX_ROSTER_BYTES = 1024 * 1024
 
@@ -106,13 +106,9 @@ class Roster(Frozen):
 
 def parse_roster(text: str, origin: str = "roster") -> Roster:
     """Parse the text of a `roster.toml` strictly. Raises StudyError with every problem found."""
+    tree = read_toml(text, origin, MAX_ROSTER_BYTES)
     try:
-        if len(text.encode()) > MAX_ROSTER_BYTES:
-            raise StudyError(f"{origin}: larger than {MAX_ROSTER_BYTES // 1024} KiB; a roster names sites and keys")
-        tree: dict[str, Any] = tomllib.loads(text)
-        return Roster.model_validate_json(json.dumps(tree, default=str), strict=True)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{origin}: not valid TOML: {error}") from None
+        return Roster.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         problems = [f"{origin}: {'.'.join(map(str, item['loc']))}: {plain(item)}" for item in error.errors()]
         raise StudyError("\n".join(problems)) from None

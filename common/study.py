@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -26,6 +25,7 @@ from common.settings.privacy import Privacy
 from common.settings.problems import problems_of
 from common.settings.secure_aggregation import SecureAggregation
 from common.settings.stages import Stage, Stages
+from common.settings.toml_text import read_toml
 from common.settings.wire import Wire
 from common.sources import installed_sources
 
@@ -194,14 +194,9 @@ def parse_study(text: str, origin: str = "study") -> Study:
     Raises:
         StudyError: with every problem found, each with the line to change.
     """
-    if len(text.encode()) > MAX_STUDY_BYTES:
-        raise StudyError(f"{origin}: larger than {MAX_STUDY_BYTES // 1024} KiB; a study is a page of settings")
+    tree = read_toml(text, origin, MAX_STUDY_BYTES)
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{origin}: not valid TOML: {error}") from None
-    try:
-        return Study.model_validate_json(json.dumps(tree, default=str), strict=True)
+        return Study.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise StudyError(problems_of(error, origin, text, "study")) from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +12,7 @@ from common.errors import StudyError
 from common.sequences import QUANTITATIVE, STRUCTURAL, Sequence
 from common.settings.frozen import Frozen, Name, SiteName
 from common.settings.problems import problems_of
+from common.settings.toml_text import read_toml
 
 SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
 SUFFIX = ".cohort.toml"
@@ -174,9 +174,7 @@ class Scenario(Frozen):
 def parse_scenario(text: str, origin: str = "scenario") -> Scenario:
     """Parse the text of a cohort scenario. Raises StudyError with every problem and its line."""
     try:
-        return Scenario.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{origin}: not valid TOML: {error}") from None
+        return Scenario.model_validate(read_toml(text, origin))
     except ValidationError as error:
         raise StudyError(problems_of(error, origin, text, "scenario")) from None
 

@@ -27,22 +27,19 @@ def join_tables(
         folders: where `participants.tsv` or UCSF-PDGM's metadata may lie, the first found counts.
         key: where the patient key comes from.
         whole_site: all cases are there, so that a listed participant without scans is worth a remark.
-    Raises:
-        DataError: UCSF-PDGM's metadata cannot be read.
     """
     tables, metadata = find_tables(folders)
     rows: dict[str, Participant] = {}
     remarks: list[Finding] = []
-    for path in metadata[:1]:
-        rows |= read_ucsf_metadata(path)
-    for path in tables[:1]:
+    readers = [(path, read_ucsf_metadata) for path in metadata[:1]] + [(path, read_participants) for path in tables[:1]]
+    for path, read in readers:
         try:
-            listed = read_participants(path)
+            listed = read(path)
         except DataError as error:
             remarks += [_wrong_line(path, line) for line in str(error).splitlines()]
             continue
         rows |= listed
-        if whole_site:
+        if whole_site and read is read_participants:
             remarks += _strangers(path, listed, cases)
     joined = []
     for case in cases:

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from client.imaging.orientation import orientation_of, to_canonical, to_native
+from client.imaging.orientation import orientation_of, places_voxels, to_canonical, to_native
 from common.errors import DataError, GliofedError
 from common.files import write_whole
 from common.shapes import Affine, Volume
@@ -32,7 +32,7 @@ COMPRESSION = 3
 
 _UNREADABLE = (
     OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ImageDataError, WrapStructError,
-    ValueError, TypeError, KeyError, OverflowError,
+    ValueError, TypeError, KeyError, OverflowError, MemoryError,
 )  # fmt: skip
 
 
@@ -120,18 +120,16 @@ def _three_axes(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _check_affine(path: Path, affine: Affine) -> None:
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not places_voxels(affine):
         raise DataError(f"{path}: its affine places no voxel in space; convert it from DICOM again")
 
 
 def _json_extensions(image: Any) -> tuple[dict[str, Any], ...]:
     found = []
     for extension in image.header.extensions:
-        content = extension.get_content()
-        text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
-        try:
-            tree = json.loads(text.strip("\0 \n"))
-        except ValueError:
+        try:  # the bytes themselves: nibabel's own reading of some kinds may raise anything
+            tree = json.loads(extension.content.decode("utf-8", "replace").strip("\0 \n"))
+        except (ValueError, RecursionError):
             continue
         if isinstance(tree, dict):
             found.append(tree)

@@ -17,6 +17,13 @@ def orientation_of(affine: Affine) -> str:
     return "".join(str(letter) for letter in nib.aff2axcodes(affine))
 
 
+def places_voxels(affine: Affine) -> bool:
+    """Say whether an affine places voxels in space: finite, no axis of length zero, no two that point one way."""
+    with np.errstate(all="ignore"):  # a damaged header holds numbers whose squares overflow
+        solid = bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9)
+        return solid and bool(np.isfinite(io_orientation(affine)).all())
+
+
 def to_canonical(data: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine]:
     """Return a volume of any orientation in RAS+ axis order, with the affine that belongs to it."""
     turn = io_orientation(affine)

@@ -11,7 +11,6 @@ at = "2026-11-22T01:02:03Z"
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +19,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 from common.errors import StudyError
 from common.files import read_at_most, write_whole
 from common.settings.frozen import Frozen, SiteName
+from common.settings.toml_text import read_toml
 
 MAX_BYTES = 1024 * 1024
 
@@ -60,10 +60,12 @@ def load_revoked(path: Path) -> Revoked:
     """Read the revoked keys; none where there is no file. Raises StudyError where it is damaged."""
     if not path.exists():
         return Revoked()
+    blob = read_at_most(path, MAX_BYTES)
     try:
-        tree = tomllib.loads(read_at_most(path, MAX_BYTES).decode("utf-8", "replace"))
-        return Revoked.model_validate_json(json.dumps(tree, default=str), strict=True)
-    except (tomllib.TOMLDecodeError, RecursionError, ValidationError):
+        return Revoked.model_validate_json(
+            json.dumps(read_toml(blob.decode("utf-8", "replace"), str(path))), strict=True
+        )
+    except (StudyError, ValidationError):
         raise StudyError(f"{path}: is damaged; put it back from a backup, or a revoked key may return") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from common.files import read_at_most
 from common.identity.certificates import host_of
 from common.settings.frozen import Frozen, Name
 from common.settings.problems import problems_of
+from common.settings.toml_text import read_toml
 
 MAX_BYTES = 64 * 1024
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -96,11 +96,8 @@ fleet_port = {fleet_port}       # the SuperLink's, on the loopback address
 
 def parse_consortium(text: str, origin: str = "consortium.toml") -> ConsortiumSettings:
     """Parse the text of a `consortium.toml` strictly. Raises StudyError with every problem, each with its line."""
-    try:
-        tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise StudyError(f"{origin}: not valid TOML: {error}") from None
-    parse = partial(ConsortiumSettings.model_validate_json, json.dumps(tree, default=str), strict=True)
+    tree = read_toml(text, origin)
+    parse = partial(ConsortiumSettings.model_validate_json, json.dumps(tree), strict=True)
     return checked(parse, text, origin)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from client.data.checks.finding import Finding, Severity
-from client.data.checks.reading import RawScan, is_usable
+from client.data.checks.reading import RawScan
+from client.imaging.orientation import places_voxels
 
 SPACING_MM = (0.2, 12.0)
 EXTENT_MM = (80.0, 500.0)
@@ -27,7 +29,7 @@ def _dimensions(scan: RawScan, case: str) -> list[Finding]:
 
 def _spacing(scan: RawScan, case: str) -> list[Finding]:
     """Spacing outside 0.2 … 12 mm is an error; an extent that holds no head (80 … 500 mm) is a warning."""
-    if not is_usable(scan.affine):
+    if not places_voxels(scan.affine):
         remedy = "export the scan again, or restore its affine"
         return [Finding(Severity.ERROR, case, scan.path, "its affine places no voxel in space", remedy, "spacing")]
     spacing = np.linalg.norm(scan.affine[:3, :3], axis=0)
@@ -46,7 +48,12 @@ def _spacing(scan: RawScan, case: str) -> list[Finding]:
 def _handedness(scan: RawScan, case: str) -> list[Finding]:
     """The two affines that a NIfTI header can hold must not mirror each other, and one of them must be there."""
     sform, sform_code = scan.header.get_sform(coded=True)
-    qform, qform_code = scan.header.get_qform(coded=True)
+    try:
+        qform, qform_code = scan.header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):
+        text = "left-right swap cannot be ruled out: the qform holds no rotation"
+        remedy = "convert it from DICOM again, or make the qform agree with the sform"
+        return [Finding(Severity.WARNING, case, scan.path, text, remedy, "left-right")]
     if sform_code and qform_code and np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
         text = "left-right swap suspected: sform and qform have opposite handedness"
         remedy = "find out which is right (a fiducial, the report) and make the other agree"

@@ -103,9 +103,8 @@ def _texts(scan: RawScan, case: str) -> Iterator[tuple[str, str]]:
 
 
 def extension_text(extension: Any) -> str:
-    """Return a header extension as text, whatever it holds."""
-    content = extension.get_content()
-    return content.decode("latin-1") if isinstance(content, bytes) else str(content)
+    """Return a header extension as text, whatever it holds; nibabel's own reading of it may raise anything."""
+    return bytes(extension.content).decode("latin-1")
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -113,6 +112,6 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name))
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

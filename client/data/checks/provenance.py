@@ -51,6 +51,6 @@ def _json(text: str) -> dict[str, Any]:
     """Return the JSON object that a header extension holds, or nothing."""
     try:
         content = json.loads(text.strip("\0 \n"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from client.imaging.orientation import places_voxels
 from common.shapes import Affine
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -86,15 +87,10 @@ def _decode(path: Path) -> RawScan:
         return RawScan(path, header, shape, affine, None, affine)
     image = kind.from_bytes(gzip.decompress(blob) if zipped else blob)
     with np.errstate(all="ignore"):  # the values are judged later
-        straight = nib.as_closest_canonical(image) if is_usable(image.affine) else image
+        straight = nib.as_closest_canonical(image) if places_voxels(image.affine) else image
         data = np.asarray(straight.dataobj).reshape(straight.shape[:3])
         data = np.ascontiguousarray(data, dtype=np.float32)
     return RawScan(path, image.header, shape, image.affine, data, straight.affine)
-
-
-def is_usable(affine: Affine) -> bool:
-    """Say whether an affine places voxels in space: finite, and no axis of length zero."""
-    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9)
 
 
 def _sizes(start: bytes) -> tuple[int, ...]:

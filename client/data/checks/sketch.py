@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.checks.reading import RawScan, is_usable
+from client.data.checks.reading import RawScan
+from client.imaging.orientation import places_voxels
 from common.shapes import Affine
 
 SKETCH_MM = 3.0
@@ -27,7 +28,7 @@ class Sketch:
 def sketch(scan: RawScan) -> Sketch | None:
     """Average blocks of voxels up to about 3 mm; None for a volume that cannot be compared."""
     data = scan.volume
-    if not is_usable(scan.canonical) or not np.isfinite(data).all():
+    if not places_voxels(scan.canonical) or not np.isfinite(data).all():
         return None
     spacing = np.linalg.norm(scan.canonical[:3, :3], axis=0)
     factor = np.clip(SKETCH_MM // spacing, 1, np.array(data.shape)).astype(int)

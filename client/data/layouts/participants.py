@@ -54,7 +54,7 @@ def read_ucsf_metadata(path: Path) -> dict[str, Participant]:
     """Return participant → grade of a `UCSF-PDGM-metadata*.csv`; its IDs have three digits, the folders four."""
     rows: dict[str, Participant] = {}
     for _, row in _rows(path, ","):
-        match = re.fullmatch(r"UCSF-PDGM-(\d+)(_FU\d+d)?", row.get("ID", ""))
+        match = re.fullmatch(r"UCSF-PDGM-([0-9]{1,9})(_FU[0-9]+d)?", row.get("ID", ""))
         if match:
             grade = GRADE_WORDS.get(row.get("WHO CNS Grade", "").lower())
             rows[f"UCSF-PDGM-{int(match[1]):04d}{match[2] or ''}"] = Participant(grade=grade)
@@ -75,5 +75,8 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}); save it as UTF-8 text") from None
     reader = csv.DictReader(text.splitlines(), delimiter=delimiter, restkey="", restval="")
-    for row in reader:
-        yield reader.line_num, {key: value.strip() for key, value in row.items() if isinstance(value, str)}
+    try:
+        for row in reader:
+            yield reader.line_num, {key: value.strip() for key, value in row.items() if isinstance(value, str)}
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: no table ({error}); look for a quotation mark left open") from None
