@@ -108,7 +108,7 @@ def _code_of_kit(around: Surroundings) -> Finding:
         raise NotCheckedError("neither a plan nor the kit says which version is wanted")
     if wanted != code_version():
         what = f"installed is {code_version()}, the coordinator's when it made the kit was {wanted}"
-        remedy = f"install {wanted}, or ask for a new kit where the coordinator has another by now"
+        remedy = f"install {wanted}, unless the coordinator, whom you ask, has another by now"
         return warned("other-code", what, remedy)
     return passed(f"installed is {code_version()}, as at the coordinator when it made the kit")
 
