@@ -70,7 +70,7 @@ def convert(series: Series, workplace: Path) -> tuple[NDArray[Any], Affine]:
 def _provide(series: Series, folder: Path) -> None:
     """Put one object a slice into `folder`: links to classic ones, or all written out.
 
-    Frames are, and images in several fragments, which dcm2niix puts together in JPEG 2000 alone; then the whole series
+    Frames are, and images in several fragments, which dcm2niix fails on in RLE and JPEG-LS; then the whole series
     is, for slices with different UIDs would become two volumes.
     """
     written = any(header.frame or len(header.pixels.pieces) > 1 for header in series.slices)
