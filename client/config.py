@@ -229,15 +229,23 @@ def parse_site(text: str, base: Path, origin: str = "site") -> SiteConfig:
     tree = read_toml(text, origin)
     for key in ("folder", "workdir", "signing_key", "roster"):
         if isinstance(tree.get(key), str):
-            tree[key] = str(base / Path(tree[key]).expanduser())
+            tree[key] = _placed(tree[key], base, f"{origin}: {key}")
     connection = tree.get("connection")
     if isinstance(connection, dict) and isinstance(connection.get("extra_ca"), str):
-        connection["extra_ca"] = str(base / Path(connection["extra_ca"]).expanduser())
+        connection["extra_ca"] = _placed(connection["extra_ca"], base, f"{origin}: connection.extra_ca")
     try:
         # By way of JSON, for which pydantic's strict mode takes arrays as tuples and text as paths, but no "5" as 5.
         return SiteConfig.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         raise StudyError(problems_of(error, origin, text, "site")) from None
+
+
+def _placed(given: str, base: Path, where: str) -> str:
+    """Return a path as it is meant from `base`. Raises StudyError where it begins with the `~` of nobody here."""
+    try:
+        return str(base / Path(given).expanduser())
+    except RuntimeError:
+        raise StudyError(f"{where}: {given!r} begins with a user who is not known here; give the whole path") from None
 
 
 def load_site(path: Path) -> SiteConfig:

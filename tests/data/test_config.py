@@ -37,6 +37,7 @@ def test_a_simulation_may_approve_everything(tmp_path: Path) -> None:
         (MINIMAL + "colour = 1\n", "site:4: colour: unknown key"),
         ('name = "a"\n', "folder: missing"),
         (MINIMAL.replace('"a"', '"Hospital A"'), "site:1: name: 'Hospital A' must be"),
+        (MINIMAL.replace('"work"', '"~no-such-user/work"'), "site: workdir: '~no-such-user/work' begins with a user"),
         (MINIMAL.replace('"work"', '"scans/work"'), "site:3: workdir: lies inside folder"),
         (
             MINIMAL + '[policy]\nminimum_patients = "5"\n',
